@@ -1,0 +1,81 @@
+"""What a method is: a frozen dataclass of hyper-parameters and a generator over work units.
+
+A method owns no model, file, device, thread or progress bar. It is given a source and `Models`, and yields events.
+The runner may stop between any two events (Ctrl-C ends at the next step), and it stores a unit when its images
+come. A unit's result depends on `(seed, class, index)` and the bucket alone: not on which units ran before it, nor
+on which shared its batches. That is what lets a method fill a batch across units, and a killed run continue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from limbeck.arrays import Images
+from limbeck.data.base import ImageSource
+from limbeck.diffusion.models import Models
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The atom of scheduling, retry and resume: some classes of a source, for most methods one.
+
+    Args:
+        index: Position in `Method.units`.
+        class_ids: The classes whose images this unit makes.
+    """
+
+    index: int
+    class_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step was made: `done` of `total` in this stage."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class DistilledImages:
+    """A finished unit.
+
+    Args:
+        unit: Which.
+        images: Shape (n, 3, height, width), in [0, 1].
+        class_ids: The label of each image.
+        rows: What the manifest says of each image beside its label and file: seed, index, …
+    """
+
+    unit: Unit
+    images: Images
+    class_ids: tuple[int, ...]
+    rows: tuple[Mapping[str, object], ...] = field(default=())
+
+
+Event = Progress | DistilledImages
+
+
+class Method(Protocol):
+    """A distillation algorithm with its hyper-parameters."""
+
+    name: ClassVar[str]
+
+    def check(self, source: ImageSource, models: Models) -> None:
+        """Refuse what could only fail later: a class with too few images, a pack without a part this method needs.
+
+        Raises:
+            ConfigError, DataError, PackError: With what would work.
+        """
+        ...
+
+    def units(self, source: ImageSource) -> Sequence[Unit]:
+        """The whole work, in order."""
+        ...
+
+    def distill(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Event]:
+        """Make these units; each ends in one `DistilledImages`, in the order of `units`."""
+        ...
