@@ -29,9 +29,9 @@ class DiTShape:
         side: Side of the latents.
     """
 
-    heads: int = 3
+    heads: int = 4
     head_dim: int = 64
-    depth: int = 8
+    depth: int = 4
     patch: int = 1
     side: int = 8
 

@@ -1,0 +1,49 @@
+"""The command line: one file a command, wired together here.
+
+Only this package and `limbeck_server.app` choose implementations; everything below takes what it needs as arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import limbeck
+from limbeck_server.cli.distill import distill
+from limbeck_server.cli.doctor import doctor
+from limbeck_server.cli.evaluate import evaluate
+from limbeck_server.cli.export import export
+from limbeck_server.cli.inspect import inspect
+from limbeck_server.cli.verify import verify
+
+app = typer.Typer(
+    name="limbeck",
+    help="Distill an image dataset into a few images per class, on exported engines.",
+    epilog="Exit codes: 0 done, 1 unexpected, 2 settings, 3 images, 4 pack, 5 engine, 6 export, 7 output, 130 stopped.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for command in (doctor, export, distill, evaluate, inspect, verify):
+    app.command(no_args_is_help=command not in (doctor,))(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"limbeck {limbeck.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Distill an image dataset into a few images per class, on exported engines."""
+
+
+def main() -> None:
+    """The entry point of the `limbeck` command."""
+    app()

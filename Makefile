@@ -1,0 +1,54 @@
+# What people and CI call. `make demo` and `make test` make the environments they need; nothing else is touched.
+PYTHON ?= python3
+# The CPU build of torch is enough for every test; say TORCH="torch==2.13.0 --index-url …" to choose where from.
+TORCH ?= torch==2.13.0
+RUN := .venv/bin
+DEV := .venv-dev/bin
+
+.PHONY: help demo test test-fast check format lint layers types docs
+
+help:  ## What there is
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/'
+
+demo: .venv/.ready  ## Distill Sign Language Digits on the shipped pack and show what it is worth (no torch)
+	@sh examples/demo.sh $(RUN)
+
+test: .venv-dev/.ready  ## Every test
+	@$(DEV)/python -m pytest
+
+test-fast: .venv-dev/.ready  ## The tests that take seconds
+	@$(DEV)/python -m pytest -m "not slow"
+
+check: format lint layers types  ## Everything that reads the code without running it
+
+format: .venv-dev/.ready  ## Formatting, checked
+	@$(DEV)/ruff format --check .
+
+lint: .venv-dev/.ready  ## Lint
+	@$(DEV)/ruff check .
+
+layers: .venv-dev/.ready  ## Arrows point down only
+	@$(DEV)/lint-imports
+
+types: .venv-dev/.ready  ## mypy, strict
+	@$(DEV)/mypy
+
+docs: .venv-dev/.ready  ## README blocks and examples run, links resolve, every command has a page
+	@$(DEV)/python -m pytest tests/docs
+
+# The run world: exactly what a user installs.
+.venv/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "limbeck needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv .venv
+	@echo "installing the runtime into .venv (about 100 MB to download) …"
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch .venv/.ready
+
+# The build world too. torch first and alone, so that no other package chooses a build of it.
+.venv-dev/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "limbeck needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv .venv-dev
+	@echo "installing torch, the exporters and the test tools into .venv-dev …"
+	@$(DEV)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -e '.[export,parquet,test,lint]'
+	@touch .venv-dev/.ready

@@ -1,0 +1,155 @@
+"""`DitDenoiser`: a class-conditional DiT cut in two engines, as a predictor of noise.
+
+`(timestep, class)` alone decides the adaptive-norm modulation, a third of a DiT's weights. The conditioner computes it
+once for each pair that occurs; the trunk then runs with rows of that table (Peebles & Xie 2023, section 3.2:
+adaLN-Zero).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from limbeck.arrays import Array, ClassIds, Latents, Times
+from limbeck.diffusion.base import Condition
+from limbeck.diffusion.batching import in_buckets
+from limbeck.engine import Engine
+from limbeck.errors import ConfigError
+from limbeck.pack import DenoiserInfo
+
+
+@dataclass(frozen=True)
+class ClassCondition:
+    """One class id of the network for each sample."""
+
+    class_ids: ClassIds
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """The condition of these samples, in this order."""
+        return type(self)(self.class_ids[np.asarray(rows, np.int64)])
+
+    def join(self, other: Self) -> Self:
+        """This condition's rows, then the other's."""
+        return type(self)(np.concatenate([self.class_ids, other.class_ids]))
+
+
+class ClassConditioning:
+    """Class names to the network's class ids.
+
+    A name matches if it equals the network's, or one of its comma-separated synonyms ("tench, Tinca tinca"),
+    whatever the case.
+    """
+
+    def __init__(self, info: DenoiserInfo) -> None:
+        """Index the pack's class names."""
+        self._null = info.null_class
+        self._ids: dict[str, int] = {}
+        for class_id, name in enumerate(info.classes):
+            for key in (name, *name.split(",")):
+                self._ids.setdefault(key.strip().casefold(), class_id)
+        self._names = info.classes
+
+    def of_classes(self, names: Sequence[str]) -> ClassCondition:
+        """One row a name. Raises `ConfigError` for names the network does not know."""
+        unknown = sorted({name for name in names if name.strip().casefold() not in self._ids})
+        if unknown:
+            shown = ", ".join(self._names[:12]) + (", …" if len(self._names) > 12 else "")
+            raise ConfigError(
+                f"the pack's denoiser does not know the class(es) {', '.join(unknown)}; it knows {len(self._names)}: {shown}\n"
+                "rename the classes, use a pack trained on them, or set condition=none to generate without a class"
+            )
+        return ClassCondition(np.array([self._ids[name.strip().casefold()] for name in names], np.int64))
+
+    def null(self, batch: int) -> ClassCondition:
+        """`batch` rows of the null class."""
+        return ClassCondition(np.full(batch, self._null, np.int64))
+
+
+class DitDenoiser:
+    """Predicts noise with a conditioner and a trunk.
+
+    Args:
+        info: Shapes, from the pack.
+        conditioner: Engine from (timestep, class_id) to modulation.
+        trunk: Engine from latents and modulation to a prediction.
+        bucket: Samples in one engine call; smaller batches are padded to it.
+        table_nbytes: The most memory that remembered modulations may take; the least recently used go first.
+    """
+
+    def __init__(
+        self, info: DenoiserInfo, conditioner: Engine, trunk: Engine, *, bucket: int, table_nbytes: int = 64 * 2**20
+    ) -> None:
+        """Keep the engines; they are closed by whoever compiled them."""
+        self._channels = info.latent_shape[0]
+        self._learned_sigma = info.learned_sigma
+        self._conditioner = conditioner
+        self._trunk = trunk
+        self._bucket = bucket
+        self._table = _Table(table_nbytes)
+
+    def __call__(self, latents: Latents, times: Times, condition: Condition) -> Latents:
+        """The noise in `latents`, the same shape."""
+        return self._predict(latents, times, condition)[:, : self._channels]
+
+    def with_variance(self, latents: Latents, times: Times, condition: Condition) -> tuple[Latents, Latents]:
+        """The noise, and the raw variance interpolation.
+
+        Raises:
+            ConfigError: The network was trained without learned sigma.
+        """
+        if not self._learned_sigma:
+            raise ConfigError("this denoiser has no learned variance; use variance='posterior' or 'upper'")
+        prediction = self._predict(latents, times, condition)
+        return prediction[:, : self._channels], prediction[:, self._channels :]
+
+    def _predict(self, latents: Latents, times: Times, condition: Condition) -> Array:
+        if not isinstance(condition, ClassCondition):
+            raise ConfigError(f"a class-conditional denoiser takes a ClassCondition, got {type(condition).__name__}")
+        modulation = self._modulation(times, condition.class_ids)
+        feeds = {"latents": latents, **modulation}
+        return in_buckets(self._trunk.run, feeds, bucket=self._bucket)["prediction"]
+
+    def _modulation(self, times: Times, class_ids: ClassIds) -> dict[str, Array]:
+        pairs = list(zip(times.tolist(), class_ids.tolist(), strict=True))
+        rows = {pair: self._table.get(pair) for pair in pairs}
+        new = [pair for pair, row in rows.items() if row is None]
+        if new:
+            feeds = {
+                "timestep": np.array([time for time, _ in new], np.int64),
+                "class_id": np.array([class_id for _, class_id in new], np.int64),
+            }
+            made = in_buckets(self._conditioner.run, feeds, bucket=self._bucket)
+            for i, pair in enumerate(new):
+                # a copy: a view would keep the whole bucket alive
+                rows[pair] = {name: array[i].copy() for name, array in made.items()}
+                self._table.put(pair, rows[pair])
+        names = [tensor.name for tensor in self._conditioner.spec.outputs]
+        return {name: np.stack([rows[pair][name] for pair in pairs]) for name in names}
+
+
+class _Table:
+    """Modulation rows by (time, class), bounded in bytes, least recently used out first."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._limit = nbytes
+        self._used = 0
+        self._rows: OrderedDict[tuple[int, int], dict[str, Array]] = OrderedDict()
+
+    def get(self, pair: tuple[int, int]) -> dict[str, Array] | None:
+        if pair in self._rows:
+            self._rows.move_to_end(pair)
+        return self._rows.get(pair)
+
+    def put(self, pair: tuple[int, int], row: dict[str, Array]) -> None:
+        self._rows[pair] = row
+        self._used += sum(array.nbytes for array in row.values())
+        while self._used > self._limit and len(self._rows) > 1:
+            _, old = self._rows.popitem(last=False)
+            self._used -= sum(array.nbytes for array in old.values())

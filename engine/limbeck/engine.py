@@ -1,0 +1,135 @@
+"""`Engine`, a compiled graph that only runs, and `compile`, which makes one.
+
+    with compile(pack.graph("decoder"), OnnxRuntime(threads=2)) as decoder:
+        pixels = decoder.run({"latents": latents})["pixels"]
+
+Feeds are checked here, once for every backend, so that a wrong name, dtype or shape is refused with what was got
+and what is possible, before a runtime sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from limbeck.arrays import Array
+from limbeck.backends.base import Backend, Graph, GraphSpec, Session, TensorSpec, engine_key
+from limbeck.errors import EngineError, FeedError
+
+
+class Engine:
+    """A graph compiled by a backend.
+
+    Args:
+        graph: What was compiled.
+        session: The backend's live session of it.
+        key: The engine's identity, of graph and backend; see `engine_key`.
+    """
+
+    def __init__(self, graph: Graph, session: Session, key: str) -> None:
+        """Use `compile`."""
+        self.graph = graph
+        self.key = key
+        self._session: Session | None = session
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Names, dtypes and shapes of inputs and outputs, with symbolic dimensions by name."""
+        return self.graph.spec
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once.
+
+        Args:
+            feeds: One array for each input, of exactly its dtype; not changed.
+
+        Returns:
+            One array for each output, owned by the caller.
+
+        Raises:
+            FeedError: A name, dtype or shape does not fit the graph, or symbolic sizes disagree.
+            EngineError: The engine is closed, or the runtime failed.
+        """
+        if self._session is None:
+            raise EngineError(f"engine of {self.graph.path.parent.name} is closed; compile it again to run it")
+        check_feeds(self.spec, feeds)
+        return self._session.infer(feeds)
+
+    def close(self) -> None:
+        """Give back the session's memory; a second call does nothing."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def compile(graph: Graph, backend: Backend) -> Engine:  # noqa: A001 - the word of the field
+    """Compile `graph` for `backend`.
+
+    Raises:
+        BackendUnavailableError: The backend's package or provider is not there.
+        EngineError: The backend refuses the graph.
+    """
+    return Engine(graph, backend.compile(graph), engine_key(graph, backend))
+
+
+def check_feeds(spec: GraphSpec, feeds: Mapping[str, Array]) -> dict[str, int]:
+    """Check names, dtypes and shapes; returns the size that each symbolic dimension has in these feeds.
+
+    Raises:
+        FeedError: With what was got and what is possible.
+    """
+    expected = {tensor.name for tensor in spec.inputs}
+    if expected != feeds.keys():
+        missing = ", ".join(sorted(expected - feeds.keys())) or "none"
+        unknown = ", ".join(sorted(feeds.keys() - expected)) or "none"
+        raise FeedError(f"wrong input names: missing {missing}; unknown {unknown}\n{_possible(spec)}")
+    sizes: dict[str, int] = {}
+    owner: dict[str, str] = {}
+    for tensor in spec.inputs:
+        array = feeds[tensor.name]
+        if not isinstance(array, np.ndarray) or array.dtype != np.dtype(tensor.dtype):
+            got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise FeedError(f"input '{tensor.name}' is {got}, the graph takes {tensor.dtype}\n{_possible(spec)}")
+        if array.ndim != len(tensor.shape):
+            raise FeedError(f"input '{tensor.name}' has shape {array.shape}\n{_possible(spec)}")
+        for size, wanted in zip(array.shape, tensor.shape, strict=True):
+            _check_size(spec, tensor, array, size, wanted, sizes, owner)
+    return sizes
+
+
+def _check_size(
+    spec: GraphSpec,
+    tensor: TensorSpec,
+    array: Array,
+    size: int,
+    wanted: int | str,
+    sizes: dict[str, int],
+    owner: dict[str, str],
+) -> None:
+    if size == 0:
+        raise FeedError(f"input '{tensor.name}' has shape {array.shape}, which is empty\n{_possible(spec)}")
+    if isinstance(wanted, int):
+        if size != wanted:
+            raise FeedError(f"input '{tensor.name}' has shape {array.shape}\n{_possible(spec)}")
+        return
+    if sizes.setdefault(wanted, size) != size:
+        raise FeedError(
+            f"{wanted} is {sizes[wanted]} in input '{owner[wanted]}' but {size} in input '{tensor.name}' "
+            f"of shape {array.shape}\n{_possible(spec)}"
+        )
+    owner.setdefault(wanted, tensor.name)
+
+
+def _possible(spec: GraphSpec) -> str:
+    return "the graph takes " + "; ".join(str(tensor) for tensor in spec.inputs)

@@ -1,0 +1,132 @@
+"""Networks of diffusers, from a local folder or the Hugging Face hub: a whole pipeline, or one model of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from limbeck.errors import ExportError
+from limbeck.export.codec import KINDS
+
+DIT_CLASSES = ("DiTTransformer2DModel", "Transformer2DModel")
+"""The second is what diffusers called it before 0.29, and what the published DiT-XL/2 still says."""
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in float32, and its `config.json` as it stands."""
+
+    network: Any
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusersSource:
+    """What a pipeline or a model folder has of a pack.
+
+    Args:
+        transformer: A `DiTTransformer2DModel`.
+        codec: An `AutoencoderTiny` or `AutoencoderKL`.
+        schedule: The scheduler's config.
+        id2label: Class names by id.
+    """
+
+    transformer: LoadedModel | None = None
+    codec: LoadedModel | None = None
+    schedule: Mapping[str, Any] | None = None
+    id2label: Mapping[str, str] | None = None
+
+
+def load_diffusers(source: str) -> DiffusersSource:
+    """Load a pipeline (a folder or hub repository with `model_index.json`), or one model (with `config.json`).
+
+    Raises:
+        ExportError: Neither is there, the hub cannot be reached, or it holds a network that limbeck cannot export.
+    """
+    import diffusers
+
+    if not Path(source).is_dir() and not _HUB_ID.fullmatch(source):
+        raise ExportError(
+            f"'{source}' is neither a folder here nor a hub id like facebook/DiT-XL-2-256; "
+            "backbones are written timm:NAME or efficientnet-lite0:FILE"
+        )
+    index = _index(source)
+    if index is None:
+        config = _reach(source, lambda: diffusers.AutoencoderKL.load_config(source))
+        kind = str(config.get("_class_name"))
+        if kind in KINDS:
+            return DiffusersSource(codec=_model(source, kind, None, config))
+        raise ExportError(
+            f"'{source}' is a {kind}; alone, limbeck exports {' or '.join(KINDS)}. A DiT needs its noise schedule: "
+            "give the pipeline's folder, the one with model_index.json"
+        )
+    return _pipeline(source, index)
+
+
+def _index(source: str) -> Mapping[str, Any] | None:
+    """The pipeline's `model_index.json`, None for a source that has only a `config.json`."""
+    import diffusers
+
+    if Path(source).is_dir():
+        if (Path(source) / "model_index.json").is_file():
+            return _reach(source, lambda: diffusers.DiffusionPipeline.load_config(source))
+        return None
+    try:
+        index: Mapping[str, Any] = diffusers.DiffusionPipeline.load_config(source)
+    except OSError:  # raised alike for a repository without the file and for no connection: the next read tells
+        return None
+    return index
+
+
+def _pipeline(source: str, index: Mapping[str, Any]) -> DiffusersSource:
+    import diffusers
+
+    parts = {
+        name: part[1] for name, part in index.items() if isinstance(part, list) and len(part) == 2 and part[1]
+    }
+    denoiser = parts.get("transformer") or parts.get("unet")
+    if denoiser not in (*DIT_CLASSES, None) or parts.get("vae") not in (*KINDS, None):
+        raise ExportError(
+            f"'{source}' has the denoiser {denoiser} and the codec {parts.get('vae')}; limbeck exports a "
+            f"DiTTransformer2DModel with {' or '.join(KINDS)}. Its codec alone can be exported by giving its folder"
+        )
+    codec = transformer = schedule = None
+    if "vae" in parts:
+        config = _reach(source, lambda: diffusers.AutoencoderKL.load_config(source, subfolder="vae"))
+        codec = _model(source, parts["vae"], "vae", config)
+    if denoiser is not None:
+        config = _reach(source, lambda: diffusers.AutoencoderKL.load_config(source, subfolder="transformer"))
+        transformer = _model(source, "DiTTransformer2DModel", "transformer", config)
+        schedule = _reach(source, lambda: diffusers.DDIMScheduler.load_config(source, subfolder="scheduler"))
+    return DiffusersSource(transformer=transformer, codec=codec, schedule=schedule, id2label=index.get("id2label"))
+
+
+def _model(source: str, kind: str, subfolder: str | None, config: Mapping[str, Any]) -> LoadedModel:
+    import diffusers
+
+    network = _reach(
+        source,
+        lambda: getattr(diffusers, kind).from_pretrained(source, subfolder=subfolder, torch_dtype=torch.float32),
+    )
+    return LoadedModel(network.float().eval(), config)
+
+
+def _reach(source: str, load: Callable[[], Value]) -> Value:
+    try:
+        return load()
+    except (OSError, ValueError, NotImplementedError) as error:
+        hint = (
+            "the folder is incomplete, or holds a network that limbeck cannot export"
+            if Path(source).is_dir()
+            else "the hub has no such repository, or cannot be reached; export from a local diffusers folder instead"
+        )
+        raise ExportError(f"cannot load '{source}': {error}\n{hint}") from error

@@ -1,0 +1,106 @@
+"""`export_pack`: networks in, a pack folder out, or nothing.
+
+Each graph is compared with its network before the pack appears under its name. Importing this module needs none
+of torch, diffusers and onnx; exporting needs them all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limbeck.errors import ExportError, OutputError
+from limbeck.export.options import ExportOptions
+from limbeck.pack import GraphEntry, PackManifest, Role, file_entry, write_manifest
+
+if TYPE_CHECKING:
+    from limbeck.export.sources import Networks
+
+__all__ = ["ExportOptions", "export_pack"]
+
+_PACKAGES = ("torch", "diffusers", "onnx", "onnxscript", "safetensors")
+
+
+def export_pack(
+    sources: Sequence[str], out: Path, *, name: str | None = None, options: ExportOptions | None = None
+) -> PackManifest:
+    """Export the networks of `sources` into one new pack.
+
+    Args:
+        sources: Each a local diffusers folder or hub id (a pipeline with a DiT, or a VAE alone), or a backbone:
+            timm:NAME, efficientnet-lite0:FILE, mobilenetv2:FILE. Together at most one denoiser, codec, backbone.
+        out: The pack's folder. It appears whole, at the end.
+        name: Of the pack; its folder's if not given.
+        options: How weights are stored, and what the sources do not say of themselves.
+
+    Returns:
+        The manifest, as it was written to `pack.json`.
+
+    Raises:
+        ExportError: A package is missing, a source cannot be loaded, or a network cannot be exported.
+        ParityError: A graph does not compute what its network does.
+        OutputError: `out` exists, or cannot be written.
+    """
+    missing = [package for package in _PACKAGES if find_spec(package) is None]
+    if missing:
+        raise ExportError(f"exporting needs the package(s) {', '.join(missing)}: pip install 'limbeck[export]'")
+    from limbeck.export.sources import load_networks
+
+    options = options or ExportOptions()
+    with _appearing_whole(out) as folder:
+        networks = load_networks(sources, options)
+        graphs = _write_graphs(networks, folder, options)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        manifest = PackManifest(
+            name=name or out.resolve().name,
+            sources=networks.labels,
+            licenses=options.licenses,
+            image_size=networks.image_size,
+            denoiser=networks.denoiser.info if networks.denoiser else None,
+            codec=networks.codec.info if networks.codec else None,
+            backbone=networks.backbone.info if networks.backbone else None,
+            graphs=graphs,
+            files={path.relative_to(folder).as_posix(): file_entry(path) for path in files},
+        )
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def _write_graphs(networks: Networks, folder: Path, options: ExportOptions) -> Mapping[Role, GraphEntry]:
+    from limbeck.export.backbone import export_backbone
+    from limbeck.export.codec import export_codec
+    from limbeck.export.dit import export_dit
+
+    graphs: dict[Role, GraphEntry] = {}
+    if networks.denoiser:
+        graphs |= export_dit(networks.denoiser.network, folder, options)
+        schedule = folder / networks.denoiser.info.schedule
+        schedule.parent.mkdir()
+        schedule.write_text(json.dumps(networks.denoiser.schedule, indent=2) + "\n")
+    if networks.codec:
+        graphs |= export_codec(networks.codec.network, networks.codec.info, folder, options)
+    if networks.backbone:
+        graphs |= export_backbone(networks.backbone, folder, options)
+    return graphs
+
+
+@contextmanager
+def _appearing_whole(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that takes its name at the end of the block, or is removed."""
+    if out.exists():
+        raise OutputError(f"'{out}' exists; an export makes a new folder: remove it, or choose another with --out")
+    folder = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+        folder.rename(out)
+    except OSError as error:
+        raise OutputError(f"cannot write the pack '{out}': {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

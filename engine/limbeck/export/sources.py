@@ -1,0 +1,127 @@
+"""The networks of a pack, gathered from what the user named, each with what the manifest says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from limbeck.errors import ExportError
+from limbeck.export.backbone import BACKBONES, BackboneNetwork, load_backbone
+from limbeck.export.codec import describe_codec
+from limbeck.export.diffusers_source import DiffusersSource, load_diffusers
+from limbeck.export.dit import describe_dit
+from limbeck.export.options import ExportOptions
+from limbeck.export.schedule import checked_schedule
+from limbeck.export.weights import round_to_half
+from limbeck.pack import CodecInfo, DenoiserInfo
+
+
+@dataclass(frozen=True)
+class DenoiserNetwork:
+    """A `DiTTransformer2DModel`, its part of the manifest, and its noise schedule's config."""
+
+    network: Any
+    info: DenoiserInfo
+    schedule: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CodecNetwork:
+    """A VAE of diffusers, and its part of the manifest."""
+
+    network: Any
+    info: CodecInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """The parts of one pack; `labels` says of each part where it is from, without a path of this machine."""
+
+    denoiser: DenoiserNetwork | None
+    codec: CodecNetwork | None
+    backbone: BackboneNetwork | None
+    labels: Mapping[str, str]
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the images that denoiser and codec make together, in pixels."""
+        if self.denoiser is None or self.codec is None:
+            return None
+        return self.denoiser.info.latent_shape[1] * self.codec.info.downsample
+
+
+def load_networks(sources: Sequence[str], options: ExportOptions) -> Networks:
+    """Load every source. With float16 storage the networks come back rounded to what will be stored.
+
+    Raises:
+        ExportError: A source cannot be loaded, two give the same part, or the parts do not fit together.
+    """
+    parts: dict[str, DenoiserNetwork | CodecNetwork | BackboneNetwork] = {}
+    labels: dict[str, str] = {}
+    for source in sources:
+        found = _load(source, options)
+        for part in parts.keys() & found.keys():
+            raise ExportError(f"both '{labels[part]}' and '{source}' have a {part}; a pack holds one")
+        parts |= found
+        labels |= dict.fromkeys(found, _label(source))
+    if not parts:
+        raise ExportError("an export needs at least one source with a DiT, a VAE or a backbone")
+    if options.weights == "float16":
+        for part in parts.values():
+            round_to_half(part.network)
+    denoiser, codec, backbone = (parts.get(name) for name in ("denoiser", "codec", "backbone"))
+    assert denoiser is None or isinstance(denoiser, DenoiserNetwork)
+    assert codec is None or isinstance(codec, CodecNetwork)
+    assert backbone is None or isinstance(backbone, BackboneNetwork)
+    if denoiser and codec and denoiser.info.latent_shape[0] != codec.info.latent_channels:
+        raise ExportError(
+            f"the denoiser '{labels['denoiser']}' works on latents of {denoiser.info.latent_shape[0]} channels, the "
+            f"codec '{labels['codec']}' makes {codec.info.latent_channels}; give the codec it was trained with"
+        )
+    return Networks(denoiser=denoiser, codec=codec, backbone=backbone, labels=labels)
+
+
+def _load(source: str, options: ExportOptions) -> dict[str, DenoiserNetwork | CodecNetwork | BackboneNetwork]:
+    kind, separator, name = source.partition(":")
+    if separator and kind in BACKBONES:
+        return {"backbone": load_backbone(kind, name, options)}
+    found = load_diffusers(source)
+    parts: dict[str, DenoiserNetwork | CodecNetwork | BackboneNetwork] = {}
+    if found.transformer:
+        network = found.transformer.network
+        names = _class_names(source, found, network.config.num_embeds_ada_norm, options)
+        parts["denoiser"] = DenoiserNetwork(
+            network, describe_dit(network, names), checked_schedule(found.schedule)
+        )
+    if found.codec:
+        info = describe_codec(found.codec.network, found.codec.config, options)
+        parts["codec"] = CodecNetwork(found.codec.network, info)
+    return parts
+
+
+def _class_names(source: str, found: DiffusersSource, count: int, options: ExportOptions) -> tuple[str, ...]:
+    if options.classes is not None:
+        origin = str(options.classes)
+        try:
+            names = tuple(line.strip() for line in options.classes.read_text().splitlines() if line.strip())
+        except OSError as error:
+            raise ExportError(f"cannot read the class names in '{origin}': {error}") from error
+    elif found.id2label:
+        origin = f"id2label of '{source}'"
+        by_id = {int(key): name for key, name in found.id2label.items()}
+        names = tuple(by_id[key] for key in sorted(by_id)) if sorted(by_id) == list(range(count)) else tuple(by_id)
+    else:
+        raise ExportError(f"'{source}' does not name its {count} classes; give a file of names with --classes")
+    if len(names) != count:
+        raise ExportError(f"{origin} names {len(names)} classes, the network has {count}")
+    return names
+
+
+def _label(source: str) -> str:
+    """A hub id or timm name as it is; of a local path, only its last part."""
+    kind, separator, name = source.partition(":")
+    if separator and kind in BACKBONES:
+        return f"{kind}:{Path(name).name}" if kind != "timm" else source
+    return Path(source).resolve().name if Path(source).is_dir() else source

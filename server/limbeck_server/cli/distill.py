@@ -1,0 +1,67 @@
+"""`limbeck distill`: a distilled set from real images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limbeck.methods import METHODS, make_method
+from limbeck_server.cli.options import BucketOption, PackOption, ProviderOption, ThreadsOption, onnxruntime
+from limbeck_server.cli.report import JsonOption, parse_settings, reporting
+from limbeck_server.jobs import DistillJob
+from limbeck_server.runner.interrupt import stop_signals
+from limbeck_server.runner.local import run_distill
+
+
+def distill(
+    data: Annotated[str, typer.Option(help="Real images: a folder of class folders, parquet, or npz.")],
+    out: Annotated[Path, typer.Option(help="The folder to make; it must not exist.")],
+    ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
+    pack: PackOption = "mini",
+    method: Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")] = "d4m",
+    preset: Annotated[str, typer.Option(help="default, or faithful: the official release's settings.")] = "default",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With class and index, fixes every image.")] = 0,
+    bucket: BucketOption = 16,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave broken images out and list them in the manifest.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")] = False,
+    image_column: Annotated[str | None, typer.Option(help="Parquet: the column with the images.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Parquet: the column with the labels.")] = None,
+    provider: ProviderOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Distill a dataset into --ipc images per class.
+
+    The result is an ImageFolder with a manifest, a dataset card and preview.png. Ctrl-C stops at the end of a step;
+    --resume continues a stopped or killed run and ends in the same files.
+
+    Example: limbeck distill --data photos/train --ipc 10 --out distilled
+    """
+    with reporting(as_json) as report:
+        job = DistillJob(
+            method=make_method(method, ipc=ipc, seed=seed, preset=preset, settings=parse_settings(settings or [])),
+            pack=pack,
+            data=data,
+            out=out,
+            backend=onnxruntime(provider, threads),
+            bucket=bucket,
+            skip_unreadable=skip_unreadable,
+            resume=resume,
+            image_column=image_column,
+            label_column=label_column,
+        )
+        with stop_signals(lambda: report.warn("stopping at the end of this step; once more stops at once")) as stop:
+            with report.progress():
+                result = run_distill(job, on_progress=report.step, should_stop=stop)
+        for name, reason in result.skipped:
+            report.warn(f"left out: {name}: {reason}")
+        report.event("distilled", out=str(out), images=result.images, classes=result.classes, skipped=result.skipped)
+        report.say(f"{result.images} images of {result.classes} classes in {out}\nto look at: {out / 'preview.png'}")

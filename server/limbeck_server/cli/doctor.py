@@ -1,0 +1,67 @@
+"""`limbeck doctor`: what this machine can run, by numeric probe."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+import limbeck
+from limbeck.diffusion.models import open_models
+from limbeck.diffusion.probe import CODEC_LIMIT, DENOISER_LIMIT, probe
+from limbeck.errors import EngineError
+from limbeck.pack import Pack, shipped_packs
+from limbeck_server.cli.options import PackOption, ProviderOption, ThreadsOption, onnxruntime
+from limbeck_server.cli.report import JsonOption, reporting
+
+PACKAGES = ("numpy", "onnxruntime", "pillow", "scikit-learn", "pyarrow", "torch", "diffusers", "onnx", "timm")
+
+
+def doctor(
+    pack: PackOption = "mini",
+    folder: Annotated[Path, typer.Option(help="Where free disk is measured.")] = Path(),
+    provider: ProviderOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report versions, providers, cores, memory and disk, and probe the engines of a pack with numbers.
+
+    Example: limbeck doctor
+    """
+    with reporting(as_json) as report:
+        import onnxruntime as ort
+
+        backend = onnxruntime(provider, threads)
+        memory = psutil.virtual_memory()
+        facts: dict[str, object] = {
+            "limbeck": limbeck.__version__,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "memory": f"{memory.total / 2**30:.1f} GiB, {memory.available / 2**30:.1f} GiB free",
+            "disk": f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB free in {folder.resolve()}",
+            "providers": ", ".join(ort.get_available_providers()),
+            "packs": ", ".join(shipped_packs()),
+        }
+        facts |= {f"package {name}": _version(name) for name in PACKAGES}
+        with open_models(Pack.open(pack), backend, bucket=1) as models:
+            found = probe(models)
+        facts["probe: codec"] = f"round trip off by {found.codec_error:.3f} of a pixel's range (limit {CODEC_LIMIT})"
+        facts["probe: denoiser"] = f"noise found with cosine {found.denoiser_cosine:.3f} (at least {DENOISER_LIMIT})"
+        report.event("doctor", passed=found.passed, **facts)
+        report.table("limbeck doctor", ["what", "found"], list(facts.items()))
+        if not found.passed:
+            raise EngineError(f"the engines of pack '{pack}' compute wrong numbers on this machine, see the probe above")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

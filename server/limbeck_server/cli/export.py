@@ -1,0 +1,50 @@
+"""`limbeck export`: networks to a model pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limbeck_server.cli.report import JsonOption, reporting
+
+
+def export(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="A Hugging Face id or local diffusers folder, timm:NAME, or efficientnet-lite0:FILE; one or more.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The pack folder to make; it must not exist.")],
+    name: Annotated[str | None, typer.Option(help="The pack's name.", show_default="the folder's")] = None,
+    weights: Annotated[str, typer.Option(help="How weights are stored: float32, or float16 at half the size.")] = "float32",
+    classes: Annotated[
+        Path | None, typer.Option(help="Class names, one a line, if the source does not have them.")
+    ] = None,
+    latent_stats: Annotated[
+        Path | None, typer.Option(help="JSON with latents_mean and latents_std, one figure a channel.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Export networks to ONNX graphs in a pack.
+
+    Each graph is compared with its torch network before the pack is written. Needs: pip install 'limbeck[export]'
+
+    Example: limbeck export facebook/DiT-XL-2-256 --out packs/dit-xl
+    """
+    from limbeck.export.pack import ExportOptions, export_pack
+
+    with reporting(as_json) as report:
+        options = ExportOptions(weights=weights, classes=classes, latent_stats=latent_stats)
+        manifest = export_pack(sources, out, name=name, options=options)
+        for role, graph in manifest.graphs.items():
+            report.event("exported", role=role, file=graph.file, parity=graph.parity, weights=graph.weights)
+        report.table(
+            f"pack {manifest.name} in {out}",
+            ["role", "file", "weights", "relative error against torch"],
+            [[role, graph.file, graph.weights, f"{graph.parity:.1e}"] for role, graph in manifest.graphs.items()],
+        )

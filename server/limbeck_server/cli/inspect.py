@@ -1,0 +1,64 @@
+"""`limbeck inspect`: what a pack or a distilled set is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limbeck.data.distilled import MANIFEST as SET_MANIFEST
+from limbeck.errors import ConfigError
+from limbeck.pack import MANIFEST as PACK_MANIFEST
+from limbeck.pack import Pack, shipped_packs
+from limbeck_server.cli.report import JsonOption, Report, reporting
+
+
+def inspect(
+    path: Annotated[str, typer.Argument(help="A pack folder, a shipped pack's name, or a distilled set.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a pack or a distilled set holds.
+
+    Example: limbeck inspect mini
+    """
+    with reporting(as_json) as report:
+        if (Path(path) / SET_MANIFEST).is_file():
+            _show_set(Path(path), report)
+        elif path in shipped_packs() or (Path(path) / PACK_MANIFEST).is_file():
+            _show_pack(Pack.open(path), report)
+        else:
+            raise ConfigError(
+                f"'{path}' is neither a pack (with {PACK_MANIFEST}) nor a distilled set (with {SET_MANIFEST}); "
+                f"shipped packs: {', '.join(shipped_packs()) or 'none'}"
+            )
+
+
+def _show_pack(pack: Pack, report: Report) -> None:
+    info = pack.manifest
+    report.event("pack", **info.model_dump(mode="json"))
+    classes = f", {len(info.denoiser.classes)} classes" if info.denoiser else ""
+    report.say(f"pack {info.name}: {info.image_size or '?'} px{classes}, {sum(f.nbytes for f in info.files.values()):,} bytes")
+    for part, source in info.sources.items():
+        report.say(f"  {part}: {source} ({info.licenses.get(part, 'license not recorded')})")
+    report.table(
+        "graphs",
+        ["role", "inputs", "outputs", "weights", "error against torch"],
+        [
+            [
+                role,
+                "; ".join(f"{t.name} ({', '.join(map(str, t.shape))})" for t in graph.inputs),
+                "; ".join(f"{t.name} ({', '.join(map(str, t.shape))})" for t in graph.outputs),
+                graph.weights,
+                f"{graph.parity:.1e}",
+            ]
+            for role, graph in info.graphs.items()
+        ],
+    )
+
+
+def _show_set(folder: Path, report: Report) -> None:
+    manifest = json.loads((folder / SET_MANIFEST).read_text())
+    report.event("distilled_set", **manifest)
+    report.say(json.dumps(manifest, indent=2))

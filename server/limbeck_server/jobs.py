@@ -1,0 +1,45 @@
+"""A distillation job: everything that decides its result, and where the result goes.
+
+The front end (a command line today) builds one; `runner.local` runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from limbeck.backends.base import Backend
+from limbeck.methods.base import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillJob:
+    """One request to distill a source into a set.
+
+    Args:
+        method: What is run, with its settings.
+        pack: A pack's folder, or the name of a shipped one.
+        data: Where the real images are: a folder, a parquet file or folder, an npz file.
+        out: The folder to be made. It must not exist.
+        backend: What runs the pack's graphs.
+        bucket: Samples that share a batch. With the seed, it decides an image.
+        skip_unreadable: Leave images out that cannot be decoded, and list them in the manifest.
+        resume: Continue what an earlier run of the same job left.
+        image_column: Parquet only: the column with the images, if not the obvious one.
+        label_column: Parquet only: the column with the labels, if not the obvious one.
+    """
+
+    method: Method
+    pack: str
+    data: str
+    out: Path
+    backend: Backend
+    bucket: int = 16
+    skip_unreadable: bool = False
+    resume: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
+
+    def settings(self) -> dict[str, object]:
+        """The method's name and every setting, for the manifest."""
+        return {"name": self.method.name, **asdict(self.method)}  # type: ignore[call-overload]

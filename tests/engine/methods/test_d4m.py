@@ -1,0 +1,126 @@
+"""D4M against closed forms: Gaussian classes, a codec of block means."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from limbeck.errors import ConfigError
+from limbeck.methods.base import DistilledImages, Progress
+from limbeck.methods.d4m import D4M
+from support.gaussian import Recorded
+from support.models import gaussian_models
+from support.sources import ArraySource, BlockCodec, blobs
+
+
+@pytest.fixture
+def source() -> ArraySource:
+    rng = np.random.default_rng(1)
+    return ArraySource({f"class {i}": blobs(rng, center=0.3 + 0.2 * i, count=12) for i in range(3)})
+
+
+def images(method: D4M, source: ArraySource, **models: object) -> list[np.ndarray]:
+    events = method.distill(method.units(source), source, gaussian_models(**models))
+    return [event.images for event in events if isinstance(event, DistilledImages)]
+
+
+def test_strength_0_gives_the_decoded_prototypes(source: ArraySource) -> None:
+    method = D4M(ipc=2, strength=0)
+    prototypes = method.prototypes(1, source, gaussian_models())
+    np.testing.assert_array_equal(images(method, source)[1], BlockCodec().decode(prototypes))
+
+
+def test_prototypes_of_as_many_clusters_as_images_are_the_images(source: ArraySource) -> None:
+    method = D4M(ipc=12)
+    real = BlockCodec().encode(next(source.images(0, size=16, fit="crop", batch=100)))
+    prototypes = method.prototypes(0, source, gaussian_models())
+    assert np.allclose(np.sort(prototypes.reshape(12, -1), axis=0), np.sort(real.reshape(12, -1), axis=0), atol=1e-6)
+
+
+def test_one_prototype_is_the_mean_of_its_class_in_both_clusterings(source: ArraySource) -> None:
+    mean = BlockCodec().encode(next(source.images(0, size=16, fit="crop", batch=100))).mean(axis=0)
+    for clustering in ("full", "minibatch"):
+        method = D4M(ipc=1, clustering=clustering, batch_factor=5)
+        # 12 images in mini-batches of 5, 5 and a leftover of 2, which the official release drops
+        np.testing.assert_allclose(method.prototypes(0, source, gaussian_models())[0], mean, atol=1e-5)
+
+
+def test_strength_1_gives_the_class_distribution_whatever_the_prototype() -> None:
+    """With full noise and the exact denoiser, images are drawn from the class: its mean and spread come out."""
+    rng = np.random.default_rng(2)
+    source = ArraySource({"class 2": blobs(rng, center=0.2, count=64)})
+    method = D4M(ipc=64, strength=1, num_steps=50, guidance_scale=1, sampler="ddim", clustering="minibatch", batch_factor=1)
+    latents = BlockCodec().encode(images(method, source, bucket=64)[0])
+    assert latents.mean() == pytest.approx(1.0, abs=0.03)
+    assert latents.std() == pytest.approx(0.2, abs=0.03)
+
+
+def test_the_prototype_shows_more_the_lower_the_strength(source: ArraySource) -> None:
+    method = D4M(ipc=4, guidance_scale=1)
+    prototypes = method.prototypes(0, source, gaussian_models())
+    distances = [
+        np.abs(BlockCodec().encode(images(dataclasses.replace(method, strength=s), source)[0]) - prototypes).mean()
+        for s in (0.1, 0.4, 0.8)
+    ]
+    assert distances == sorted(distances)
+
+
+def test_batches_are_filled_across_classes(source: ArraySource) -> None:
+    models = gaussian_models(bucket=4)
+    recorded = Recorded(models.denoiser)
+    models = dataclasses.replace(models, denoiser=recorded)
+    method = D4M(ipc=2, num_steps=5, strength=1, guidance_scale=1, sampler="ddim")
+    list(method.distill(method.units(source), source, models))
+    # 6 images: a full batch of 4 from two classes, then the last 2
+    assert [len(times) for times in recorded.times] == [4] * 5 + [2] * 5
+
+
+def test_condition_none_never_asks_for_a_class() -> None:
+    source = ArraySource({"unheard of": blobs(np.random.default_rng(0), center=0.5, count=3)})
+    method = D4M(ipc=1, condition="none", num_steps=4)
+    method.check(source, gaussian_models())
+    assert len(images(method, source)) == 1
+
+
+def test_the_faithful_preset_makes_the_official_36_network_calls() -> None:
+    source = ArraySource({"class 0": blobs(np.random.default_rng(0), center=0.5, count=4)})
+    models = gaussian_models()
+    recorded = Recorded(models.denoiser)
+    method = D4M.faithful(ipc=2)
+    list(method.distill(method.units(source), source, dataclasses.replace(models, denoiser=recorded)))
+    assert len(recorded.times) == 36
+    assert method.guidance_scale == 8.0
+
+
+def test_progress_is_yielded_after_every_step(source: ArraySource) -> None:
+    method = D4M(ipc=1, num_steps=10, strength=0.5)
+    steps = [e for e in method.distill(method.units(source)[:1], source, gaussian_models()) if isinstance(e, Progress)]
+    assert [step.done for step in steps if step.stage == "denoise"] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ipc": 0}, "ipc must be at least 1, got 0"),
+        ({"ipc": 1, "strength": 1.5}, r"strength must lie in 0..1, got 1.5"),
+        ({"ipc": 1, "num_steps": 0}, "num_steps must be at least 1, got 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        D4M(**settings)  # type: ignore[arg-type]
+
+
+def test_latents_beyond_the_scratch_memory_are_refused_with_a_way_out(source: ArraySource) -> None:
+    with pytest.raises(ConfigError, match="clustering=minibatch"):
+        D4M(ipc=1, scratch_bytes=100).check(source, gaussian_models())
+
+
+def test_latents_that_are_not_finite_are_refused(source: ArraySource) -> None:
+    models = gaussian_models()
+    broken = dataclasses.replace(models, denoiser=lambda z, t, c: np.full_like(z, np.nan))
+    method = D4M(ipc=1)
+    with pytest.raises(Exception, match="not finite"):
+        list(method.distill(method.units(source), source, broken))

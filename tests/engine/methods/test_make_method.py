@@ -1,0 +1,36 @@
+"""Methods from plain values."""
+
+from __future__ import annotations
+
+import pytest
+
+from limbeck.errors import ConfigError
+from limbeck.methods import make_method
+from limbeck.methods.d4m import D4M
+
+
+def test_settings_win_over_the_preset() -> None:
+    method = make_method("d4m", ipc=3, preset="faithful", settings={"strength": 0.5})
+    assert method == D4M(**{**vars(D4M.faithful(ipc=3)), "strength": 0.5})
+
+
+def test_text_from_a_command_line_is_converted() -> None:
+    method = make_method("d4m", ipc=3, settings={"strength": "0.5", "guidance_interval": [0.1, 0.9]})
+    assert method == D4M(ipc=3, strength=0.5, guidance_interval=(0.1, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "settings", "message"),
+    [
+        ("d4n", "default", {}, "unknown method 'd4n'; there is d4m"),
+        ("d4m", "loyal", {}, "unknown preset 'loyal'; there is default, faithful"),
+        ("d4m", "default", {"num_step": 3}, "unknown setting 'num_step' for method 'd4m'; did you mean 'num_steps'?"),
+        ("d4m", "default", {"strength": "much"}, "setting 'strength' of method 'd4m': .*got 'much'"),
+        ("d4m", "default", {"sampler": "euler"}, "setting 'sampler' of method 'd4m'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_would(
+    name: str, preset: str, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        make_method(name, ipc=1, preset=preset, settings=settings)

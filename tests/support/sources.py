@@ -1,0 +1,57 @@
+"""Sources and a codec that are true and tiny, for tests of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from limbeck.arrays import Images, Latents
+from limbeck.data.base import Fit
+
+
+class ArraySource:
+    """Images held as arrays, one array a class name."""
+
+    def __init__(self, classes: Mapping[str, Images]) -> None:
+        self._classes = dict(classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self._classes)
+
+    def names(self, class_id: int) -> tuple[str, ...]:
+        name = self.class_names[class_id]
+        return tuple(f"{name}/{i}" for i in range(len(self._classes[name])))
+
+    def images(self, class_id: int, *, size: int, fit: Fit, batch: int) -> Iterator[Images]:
+        images = self._classes[self.class_names[class_id]]
+        assert images.shape[2:] == (size, size)
+        for start in range(0, len(images), batch):
+            yield images[start : start + batch]
+
+    def describe(self) -> dict[str, object]:
+        return {"kind": "arrays", "classes": {name: len(images) for name, images in self._classes.items()}}
+
+
+class BlockCodec:
+    """Latents are the means of 4 x 4 blocks of pixels, mapped to [-2, 2]; exact for images that are constant there."""
+
+    def encode(self, images: Images) -> Latents:
+        n, c, h, w = images.shape
+        means = images.reshape(n, c, h // 4, 4, w // 4, 4).mean(axis=(3, 5))
+        return ((means - 0.5) * 4).astype(np.float32)
+
+    def posterior(self, images: Images) -> tuple[Latents, Latents]:
+        mean = self.encode(images)
+        return mean, np.full_like(mean, 0.01)
+
+    def decode(self, latents: Latents) -> Images:
+        pixels = np.clip(latents / 4 + 0.5, 0, 1).astype(np.float32)
+        return pixels.repeat(4, axis=2).repeat(4, axis=3)
+
+
+def blobs(rng: np.random.Generator, *, center: float, count: int, size: int = 16) -> Images:
+    """`count` images around a gray level, constant on 4 x 4 blocks."""
+    small = np.clip(rng.normal(center, 0.05, (count, 3, size // 4, size // 4)), 0, 1).astype(np.float32)
+    return small.repeat(4, axis=2).repeat(4, axis=3)

@@ -1,0 +1,92 @@
+"""The trained model on disk: a local diffusers folder that an exporter reads.
+
+    OUT/model_index.json                    pipeline class DiTPipeline
+    OUT/transformer/                        the denoiser
+    OUT/scheduler/scheduler_config.json     DDIM over DiT's linear betas
+    OUT/vae/                                TAESD3 as AutoencoderTiny
+    OUT/latents.json                        per-channel mean and standard deviation of raw latents
+
+`DiTPipeline` itself knows one scaling factor, not one a channel: it would hand standardized latents to
+the codec. Readers of this folder apply `latents.json` between the two.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from diffusers import AutoencoderTiny, DDIMScheduler, DiTTransformer2DModel
+
+from tools.mini.codec import LatentScale
+from tools.mini.diffusion import FIRST_BETA, LAST_BETA, NUM_TIMES
+
+SCALE_FILE = "latents.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """What the folder holds.
+
+    Args:
+        transformer: The denoiser, every block with its own (equal) embedder.
+        codec: Images in [-1, 1] to raw latents and back.
+        scale: Raw latents to the denoiser's and back.
+    """
+
+    transformer: DiTTransformer2DModel
+    codec: AutoencoderTiny
+    scale: LatentScale
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Everything in evaluation mode, without gradients."""
+        if not (path / "model_index.json").is_file():
+            raise FileNotFoundError(f"{path} has no model_index.json; expected a folder that tools.mini.train wrote")
+        transformer = DiTTransformer2DModel.from_pretrained(path / "transformer")
+        codec = AutoencoderTiny.from_pretrained(path / "vae")
+        return cls(
+            transformer=transformer.eval().requires_grad_(False),
+            codec=codec.eval().requires_grad_(False),
+            scale=LatentScale.read(path / SCALE_FILE),
+        )
+
+    def write(self, path: Path) -> None:
+        """Write or renew the folder; a reader finds every file either old or new, never half written."""
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+            fresh = Path(temporary)
+            self.transformer.save_pretrained(fresh / "transformer")
+            self.codec.save_pretrained(fresh / "vae")
+            ddim_scheduler().save_pretrained(fresh / "scheduler")
+            self.scale.write(fresh / SCALE_FILE)
+            (fresh / "model_index.json").write_text(json.dumps(_index(), indent=2) + "\n")
+            for file in sorted(fresh.rglob("*")):
+                if file.is_file():
+                    target = path / file.relative_to(fresh)
+                    target.parent.mkdir(exist_ok=True)
+                    os.replace(file, target)
+
+
+def ddim_scheduler() -> DDIMScheduler:
+    """DiT's schedule for DDIM sampling; latents are not pixels, so predictions are not clipped."""
+    return DDIMScheduler(
+        num_train_timesteps=NUM_TIMES,
+        beta_start=FIRST_BETA,
+        beta_end=LAST_BETA,
+        beta_schedule="linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        prediction_type="epsilon",
+    )
+
+
+def _index() -> dict[str, object]:
+    return {
+        "_class_name": "DiTPipeline",
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "transformer": ["diffusers", "DiTTransformer2DModel"],
+        "vae": ["diffusers", "AutoencoderTiny"],
+        "id2label": {str(digit): str(digit) for digit in range(10)},
+    }
