@@ -73,7 +73,7 @@ class Engine:
         self.close()
 
 
-def compile(graph: Graph, backend: Backend) -> Engine:  # noqa: A001 - the word of the field
+def compile(graph: Graph, backend: Backend) -> Engine:
     """Compile `graph` for `backend`.
 
     Raises:

@@ -97,7 +97,7 @@ class OutputError(LimbeckError):
     exit_code = 7
 
 
-class Interrupted(LimbeckError):  # noqa: N818 - an event the user caused, not a fault
+class Interrupted(LimbeckError):
     """Stopped by the user at the end of a step; what is finished is kept for `--resume`."""
 
     exit_code = 130

@@ -115,7 +115,7 @@ class FileEntry(_Strict):
 class PackManifest(_Strict):
     """The content of `pack.json`."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     name: str
     sources: Mapping[str, str] = Field(default_factory=dict)
     licenses: Mapping[str, str] = Field(default_factory=dict)

@@ -134,9 +134,7 @@ def upper_variance(alpha_bar_from: PerSample, alpha_bar_to: PerSample) -> PerSam
     return 1 - alpha_bar_from / alpha_bar_to
 
 
-def learned_variance(
-    interpolation: Latents, alpha_bar_from: PerSample, alpha_bar_to: PerSample
-) -> NDArray[np.float64]:
+def learned_variance(interpolation: Latents, alpha_bar_from: PerSample, alpha_bar_to: PerSample) -> NDArray[np.float64]:
     """The variance between those two that a network chose, element by element.
 
     `interpolation` in about [-1, 1] runs from `posterior_variance` to `upper_variance` in their logarithms

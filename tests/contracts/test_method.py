@@ -34,7 +34,9 @@ def source() -> ArraySource:
     return ArraySource({f"class {i}": blobs(rng, center=0.3 + 0.2 * i, count=9 + i) for i in range(3)})
 
 
-def distill(method: Method, source: ImageSource, models: Models, units: Iterable[Unit] | None = None) -> dict[int, Images]:
+def distill(
+    method: Method, source: ImageSource, models: Models, units: Iterable[Unit] | None = None
+) -> dict[int, Images]:
     made = method.distill(list(units or method.units(source)), source, models)
     return {event.unit.index: event.images for event in made if isinstance(event, DistilledImages)}
 
@@ -43,7 +45,8 @@ def test_every_unit_is_made_once_in_order_with_its_images_and_labels(method: Met
     events = list(method.distill(method.units(source), source, gaussian_models()))
     made = [event for event in events if isinstance(event, DistilledImages)]
     assert [event.unit for event in made] == list(method.units(source))
-    assert [event.class_ids for event in made] == [(0,) * 3, (1,) * 3, (2,) * 3]
+    labels = [event.class_ids for event in made]
+    assert labels == [(0, 0, 0), (1, 1, 1), (2, 2, 2)]
     assert all(event.images.shape == (3, 3, 16, 16) and event.images.dtype == np.float32 for event in made)
     assert all(0 <= event.images.min() and event.images.max() <= 1 for event in made)
 
@@ -82,7 +85,9 @@ def test_a_class_does_not_depend_on_the_other_classes_of_the_source(method: Meth
 
 def test_another_seed_gives_other_images(method: Method, source: ArraySource) -> None:
     other = make_method(method.name, ipc=3, seed=6, settings={"num_steps": 10})
-    assert not np.array_equal(distill(method, source, gaussian_models())[0], distill(other, source, gaussian_models())[0])
+    assert not np.array_equal(
+        distill(method, source, gaussian_models())[0], distill(other, source, gaussian_models())[0]
+    )
 
 
 def test_a_class_smaller_than_ipc_is_named_before_anything_runs(method: Method) -> None:

@@ -17,7 +17,9 @@ def test_the_same_key_gives_the_same_numbers(key: tuple[int, str, int, str]) -> 
 
 
 @given(KEYS, KEYS)
-def test_different_keys_give_different_numbers(one: tuple[int, str, int, str], other: tuple[int, str, int, str]) -> None:
+def test_different_keys_give_different_numbers(
+    one: tuple[int, str, int, str], other: tuple[int, str, int, str]
+) -> None:
     same = generator(*one).integers(2**63, size=2).tolist() == generator(*other).integers(2**63, size=2).tolist()
     assert same == (one == other)
 

@@ -16,9 +16,8 @@ from typing import Self
 import torch
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
-from torch import Tensor
-
 from tools.mini.images import read_split
+from torch import Tensor
 
 LATENT_CHANNELS = 16
 # The original decoder is a Sequential whose layer 0 clamps the latents; diffusers does that in `forward`,
@@ -29,7 +28,9 @@ DECODER_LAYER_OFFSET = 1
 def load_taesd3(encoder: Path, decoder: Path) -> AutoencoderTiny:
     """The codec in float32 and evaluation mode, from the two original TAESD3 files."""
     codec = AutoencoderTiny(latent_channels=LATENT_CHANNELS)
-    weights = _renamed(load_file(encoder), "encoder", 0) | _renamed(load_file(decoder), "decoder", DECODER_LAYER_OFFSET)
+    weights = _renamed(load_file(encoder), "encoder", 0) | _renamed(
+        load_file(decoder), "decoder", DECODER_LAYER_OFFSET
+    )
     codec.load_state_dict(weights)
     return codec.eval().requires_grad_(False)
 
@@ -52,7 +53,9 @@ def encode(codec: AutoencoderTiny, images: Tensor, batch: int = 64) -> Tensor:
 @torch.no_grad()
 def decode(codec: AutoencoderTiny, latents: Tensor, batch: int = 64) -> Tensor:
     """Images in [-1, 1] of raw latents, on the CPU."""
-    return torch.cat([codec.decode(part.to(codec.device)).sample.cpu().clamp(-1, 1) for part in latents.split(batch)])
+    return torch.cat(
+        [codec.decode(part.to(codec.device)).sample.cpu().clamp(-1, 1) for part in latents.split(batch)]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

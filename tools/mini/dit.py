@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import DiTTransformer2DModel
-from torch import Tensor, nn
-
 from tools.mini.codec import LATENT_CHANNELS
+from torch import Tensor, nn
 
 NUM_CLASSES = 10
 # The label that stands for "no class" in classifier-free guidance; diffusers adds its embedding itself.
@@ -37,7 +36,7 @@ class DiTShape:
 
 
 def build_dit(shape: DiTShape) -> DiTTransformer2DModel:
-    """A network whose blocks each own an embedder, the form that is saved; output channels are noise and variance."""
+    """A network whose blocks each own an embedder, the form that is saved; it answers noise, then variance."""
     return DiTTransformer2DModel(
         num_attention_heads=shape.heads,
         attention_head_dim=shape.head_dim,

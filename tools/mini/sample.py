@@ -1,6 +1,6 @@
 """Draw images from a trained model folder, with guided DDIM.
 
-    python -m tools.mini.sample FOLDER PICTURE.png --guidance 3
+python -m tools.mini.sample FOLDER PICTURE.png --guidance 3
 """
 
 import argparse
@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from diffusers import DiTTransformer2DModel
 from PIL import Image
-from torch import Tensor
-
 from tools.mini.codec import LATENT_CHANNELS, decode
 from tools.mini.dit import NULL_CLASS, NUM_CLASSES
 from tools.mini.folder import ModelFolder, ddim_scheduler
 from tools.mini.images import to_uint8
+from torch import Tensor
 
 
 def draw(

@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny, DiTTransformer2DModel
-from torch import Tensor
-
 from tools.mini.codec import LatentScale, encode, load_taesd3
 from tools.mini.diffusion import NUM_TIMES, Diffusion
 from tools.mini.dit import DiTShape, build_dit, drop_labels, initialize, tie_embedders, unique_parameters
 from tools.mini.folder import ModelFolder
 from tools.mini.images import LabeledImages, moved, read_split
 from tools.mini.split import fit_and_validation
+from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +137,9 @@ class Trainer:
         loss = error.mean() + bound.mean()
         loss.backward()
         warm = min(1.0, (self.step + 1) / config.warmup)
-        self.optimizer.param_groups[0]["lr"] = config.peak_rate * warm * (1 + math.cos(math.pi * self.progress)) / 2
+        self.optimizer.param_groups[0]["lr"] = (
+            config.peak_rate * warm * (1 + math.cos(math.pi * self.progress)) / 2
+        )
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -149,7 +150,9 @@ class Trainer:
         self.seconds += time.monotonic() - started
         return float(error.detach().mean()), float(bound.detach().mean())
 
-    def _losses(self, model: Any, clean: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _losses(
+        self, model: Any, clean: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         times = torch.randint(NUM_TIMES, labels.shape, generator=generator).to(self.device)
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
         clean = clean.to(self.device)
@@ -222,7 +225,9 @@ def run(trainer: Trainer, codec: AutoencoderTiny, *, out: Path, checkpoint: Path
             saved = time.monotonic()
             print(f"saved at step {trainer.step}, {trainer.seconds / 60:.1f} minutes of training", flush=True)
             if trainer.config.hold_out:
-                print("held-out noise error {:.4f}, bound {:.4f} bits".format(*trainer.held_out_losses()), flush=True)
+                print(
+                    "held-out noise error {:.4f}, bound {:.4f} bits".format(*trainer.held_out_losses()), flush=True
+                )
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
@@ -266,7 +271,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trainer.load(checkpoint)
     if options.compile:
         trainer.answer = torch.compile(trainer.model)
-    print(f"{config}\n{unique_parameters(trainer.model):,} parameters, {len(latents.labels):,} latents, {device}")
+    print(
+        f"{config}\n{unique_parameters(trainer.model):,} parameters, {len(latents.labels):,} latents, {device}",
+        flush=True,
+    )
     run(trainer, codec.cpu(), out=options.out, checkpoint=checkpoint, save_minutes=options.save_minutes)
 
 

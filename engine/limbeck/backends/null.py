@@ -51,7 +51,9 @@ class _NullSession(Session):
         for tensor in self._spec.outputs:
             unknown = [size for size in tensor.shape if isinstance(size, str) and size not in sizes]
             if unknown:
-                raise EngineError(f"output {tensor} has sizes that no input tells; give Null(sizes={{{unknown[0]!r}: …}})")
+                raise EngineError(
+                    f"output {tensor} has sizes that no input tells; give Null(sizes={{{unknown[0]!r}: …}})"
+                )
             shape = [sizes[size] if isinstance(size, str) else size for size in tensor.shape]
             outputs[tensor.name] = np.zeros(shape, dtype=tensor.dtype)
         return outputs

@@ -6,6 +6,7 @@ not when an image looks wrong.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -97,12 +98,11 @@ class _OnnxRuntimeSession(Session):
 
 def _import() -> ModuleType:
     try:
-        import onnxruntime
+        return importlib.import_module("onnxruntime")
     except ImportError as error:
         raise BackendUnavailableError(
             "the onnxruntime backend needs the 'onnxruntime' package: pip install limbeck installs it"
         ) from error
-    return onnxruntime
 
 
 def _check_spec(graph: Graph, session: onnxruntime.InferenceSession) -> None:

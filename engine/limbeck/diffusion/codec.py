@@ -43,14 +43,16 @@ class PackCodec:
         if not self._info.has_posterior:
             return mean, np.zeros_like(mean)
         # diffusers clamps the log variance to this range before it samples
-        return mean, np.exp(0.5 * np.clip(raw["log_variance"], -30.0, 20.0)) / self._std
+        std = np.exp(0.5 * np.clip(raw["log_variance"], -30.0, 20.0)) / self._std
+        return mean, std.astype(np.float32)
 
     def decode(self, latents: Latents) -> Images:
         """Pixels in [0, 1], clipped."""
         raw = latents * self._std + self._mean
         pixels = in_buckets(self._decoder.run, {"latents": raw}, bucket=self._bucket)["pixels"]
         low, high = self._info.pixel_range
-        return np.clip((pixels - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+        images: Images = np.clip((pixels - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+        return images
 
     def _encode(self, images: Images) -> dict[str, Array]:
         low, high = self._info.pixel_range

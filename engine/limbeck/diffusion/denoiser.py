@@ -62,7 +62,8 @@ class ClassConditioning:
         if unknown:
             shown = ", ".join(self._names[:12]) + (", …" if len(self._names) > 12 else "")
             raise ConfigError(
-                f"the pack's denoiser does not know the class(es) {', '.join(unknown)}; it knows {len(self._names)}: {shown}\n"
+                f"the pack's denoiser does not know the class(es) {', '.join(unknown)}; "
+                f"it knows {len(self._names)}: {shown}\n"
                 "rename the classes, use a pack trained on them, or set condition=none to generate without a class"
             )
         return ClassCondition(np.array([self._ids[name.strip().casefold()] for name in names], np.int64))
@@ -84,7 +85,13 @@ class DitDenoiser:
     """
 
     def __init__(
-        self, info: DenoiserInfo, conditioner: Engine, trunk: Engine, *, bucket: int, table_nbytes: int = 64 * 2**20
+        self,
+        info: DenoiserInfo,
+        conditioner: Engine,
+        trunk: Engine,
+        *,
+        bucket: int,
+        table_nbytes: int = 64 * 2**20,
     ) -> None:
         """Keep the engines; they are closed by whoever compiled them."""
         self._channels = info.latent_shape[0]
@@ -118,8 +125,8 @@ class DitDenoiser:
 
     def _modulation(self, times: Times, class_ids: ClassIds) -> dict[str, Array]:
         pairs = list(zip(times.tolist(), class_ids.tolist(), strict=True))
-        rows = {pair: self._table.get(pair) for pair in pairs}
-        new = [pair for pair, row in rows.items() if row is None]
+        rows = {pair: row for pair in set(pairs) if (row := self._table.get(pair)) is not None}
+        new = sorted(set(pairs) - rows.keys())
         if new:
             feeds = {
                 "timestep": np.array([time for time, _ in new], np.int64),

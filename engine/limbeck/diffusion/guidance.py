@@ -47,9 +47,7 @@ class Guided:
     def __post_init__(self) -> None:
         """Reject settings that would give images nobody asked for."""
         if not (self.scale >= 0 and math.isfinite(self.scale)):
-            raise ConfigError(
-                f"guidance scale must be a number of at least 0 (1 is no guidance), got {self.scale}"
-            )
+            raise ConfigError(f"guidance scale must be a number of at least 0 (1 is no guidance), got {self.scale}")
         low, high = self.interval
         if not 0 <= low <= high <= 1:
             raise ConfigError(f"guidance interval must be two rising fractions in 0..1, got {self.interval}")
@@ -96,7 +94,5 @@ class Guided:
     def _combined(self, noise: Latents, rows: NDArray[np.intp]) -> Latents:
         batch = len(noise) - len(rows)
         guided = noise[:batch].copy()
-        guided[rows, : self.channels] = guide(
-            guided[rows, : self.channels], noise[batch:, : self.channels], self.scale
-        )
+        guided[rows, : self.channels] = guide(guided[rows, : self.channels], noise[batch:, : self.channels], self.scale)
         return guided

@@ -1,7 +1,7 @@
 """`Models`: the networks of a pack, compiled and wrapped, ready for a method.
 
-    with open_models(Pack.open("mini"), OnnxRuntime(), bucket=16) as models:
-        images = models.codec.decode(latents)
+with open_models(Pack.open("mini"), OnnxRuntime(), bucket=16) as models:
+    images = models.codec.decode(latents)
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 from limbeck.diffusion.models import Models
 
 CODEC_LIMIT = 0.1
-"""Root mean square error of the round trip, of a pixel's range. TAESD3 measures 0.01, a wrong scale or range over 0.2."""
+"""Root mean square error of the round trip, of a pixel's range: TAESD3 measures 0.01, a wrong range over 0.2."""
 
 DENOISER_LIMIT = 0.9
 """Cosine between predicted and true noise. A trained denoiser measures over 0.98, a broken one about 0."""

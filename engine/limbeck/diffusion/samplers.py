@@ -93,9 +93,9 @@ def ddim(
     """Deterministic DDIM (Song et al. 2021, eq. 12, eta = 0). Descending times sample, ascending times invert.
 
     The network is asked at the noisier end of a step, whichever way it goes. Going up it is thereby told the same
-    time for a stride as on the way down, and most of the two errors cancels: Gaussian data carried up to time 600
-    and back in 50 steps keep 97 % of their spread, against 93 % when it is asked at the start of every step. D3HR
-    and diffusers' DDIMInverseScheduler ask there too.
+    time for a stride as on the way down, and most of the two errors cancels: a Gaussian of spread 0.6, carried up to
+    time 600 and back in 50 steps each way, keeps 98 % of it, against 94 % when the network is asked at the start of
+    every step. D3HR and diffusers' DDIMInverseScheduler ask there too.
 
     First order in both directions: twice the steps, half the error. Up and back down is therefore close to the
     identity, not equal to it.
@@ -127,9 +127,7 @@ def ddpm(
         ConfigError: Also without a noise source, or for a learned variance that the network does not have.
     """
     if noise is None:
-        raise ConfigError(
-            "ddpm adds noise at every step; give noise=, a function from a step's number to its noise"
-        )
+        raise ConfigError("ddpm adds noise at every step; give noise=, a function from a step's number to noise")
     if variance == "learned" and not hasattr(denoise, "with_variance"):
         raise ConfigError(
             f"variance='learned' needs a denoiser with learned sigma, and {type(denoise).__name__} has none; "
@@ -191,12 +189,11 @@ def pndm(
     noise: NoiseSource | None = None,
     skip_second: bool = False,
 ) -> Iterator[Latents]:
-    """Pseudo linear multistep (PLMS; Liu et al. 2022, PNDM), as Stable Diffusion 1.5 runs it. Descending times
-    only.
+    """Pseudo linear multistep (PLMS; Liu et al. 2022) as Stable Diffusion 1.5 runs it. Descending times only.
 
     The order grows from one to four as predictions become known. Instead of the paper's Runge-Kutta start, the
-    first step is made twice, with the prediction at its end averaged in (diffusers' `skip_prk_steps`): num_steps +
-    1 network calls. Equal strides are assumed.
+    first step is made twice, with the prediction at its end averaged in (diffusers' `skip_prk_steps`), so it
+    makes num_steps + 1 network calls. Equal strides are assumed.
 
     Args:
         denoise, latents, condition, schedule, times, noise: As `Sampler`.
@@ -303,9 +300,7 @@ def _moves(latents: Latents, times: Times, *, skip_second: bool = False) -> Iter
         yield rows, t[rows], s[rows]
 
 
-def _moves_down(
-    latents: Latents, times: Times, *, skip_second: bool = False
-) -> Iterator[tuple[_Rows, Times, Times]]:
+def _moves_down(latents: Latents, times: Times, *, skip_second: bool = False) -> Iterator[tuple[_Rows, Times, Times]]:
     """`_moves`, for samplers that cannot invert."""
     if (np.diff(times, axis=0) > 0).any():
         raise ConfigError("this sampler cannot go to a noisier time; use ddim to invert")
@@ -321,9 +316,9 @@ def _ask_variance(
     denoise: VarianceDenoiser, latents: Latents, times: Times, condition: Condition, rows: _Rows
 ) -> tuple[Latents, Latents]:
     """As `_ask`, with the variance interpolation."""
-    return (
-        denoise.with_variance(latents, times, condition.take(rows.tolist())) if rows.size else (latents, latents)
-    )
+    if not rows.size:
+        return latents, latents
+    return denoise.with_variance(latents, times, condition.take(rows.tolist()))
 
 
 def _replaced(latents: Latents, rows: _Rows, moved: Latents) -> Latents:

@@ -31,8 +31,7 @@ table 2) and of diffusers. "respaced" is the DiT repository's word for "linspace
 round(k (T-1) / (n-1)).
 """
 
-# A schedule whose last time has no signal cannot be walked with noise prediction. The level is the one that
-# diffusers' DPM-Solver puts there.
+# A last time without signal cannot be walked with noise prediction. The level is what diffusers' DPM-Solver puts.
 _LEAST_ALPHA_BAR = 2.0**-24
 _LARGEST_COSINE_BETA = 0.999
 
@@ -42,7 +41,7 @@ class NoiseSchedule:
     """The noise schedule that a network was trained with, and the spacing that it is walked with.
 
     Args:
-        alpha_bars: Share of the variance that is signal at times 0..T-1, falling, inside (0, 1); float64, read-only.
+        alpha_bars: Share of the variance that is signal at times 0..T-1, falling, inside (0, 1). Read-only.
         final_alpha_bar: The same at `CLEAN`: 1, or `alpha_bars[0]` for networks that were never asked for more.
         spacing: Of `timesteps`, unless the caller says otherwise.
         steps_offset: Added to the times of "leading" spacing.
@@ -69,17 +68,15 @@ class NoiseSchedule:
         """The schedule of a diffusers scheduler config: of DDIM, DDPM, PNDM or DPM-Solver++.
 
         Keys that only choose how a sampler steps (`variance_type`, `solver_order`, ...) are the sampler's business
-        here and are ignored. With `rescale_betas_zero_snr` the last alpha_bar is 2**-24, as in diffusers'
-        DPM-Solver, because a noise prediction says nothing where there is no signal.
+        here and are ignored. With `rescale_betas_zero_snr` the last alpha_bar is at most 2**-24 instead of zero,
+        because a noise prediction says nothing where there is no signal.
 
         Raises:
             ConfigError: A key that is unknown or has a value that would change the result, such as
                 `prediction_type="v_prediction"`, `clip_sample=True` or `use_karras_sigmas=True`.
         """
         defaults = _CLASS_DEFAULTS.get(str(config.get("_class_name")), {})
-        given = {
-            key: value for key, value in config.items() if not key.startswith("_") and key not in _SAMPLER_KEYS
-        }
+        given = {key: value for key, value in config.items() if not key.startswith("_") and key not in _SAMPLER_KEYS}
         try:
             settings = _SchedulerConfig.model_validate({**defaults, **given})
         except ValidationError as error:
@@ -156,8 +153,9 @@ class NoiseSchedule:
         if spacing == "leading":
             return np.arange(num_steps)[::-1] * (self.num_times // num_steps) + self.steps_offset
         if spacing == "trailing":
-            strides = np.arange(num_steps) * (self.num_times / num_steps)
-            return np.round(self.num_times - strides).astype(np.int64) - 1
+            # arange as in diffusers, whose rounding of halves this keeps; it may give one number too many
+            places = np.arange(self.num_times, 0, -self.num_times / num_steps)[:num_steps]
+            return np.round(places).astype(np.int64) - 1
         if spacing in ("linspace", "respaced"):
             return np.round(np.linspace(0, self.num_times - 1, num_steps)).astype(np.int64)[::-1]
         raise ConfigError(f"unknown spacing '{spacing}'; there are: {', '.join(get_args(Spacing))}")
@@ -225,8 +223,8 @@ def _alpha_bars(settings: _SchedulerConfig) -> NDArray[np.float64]:
     else:
         # Nichol & Dhariwal 2021, eq. 17, with their cap on the last betas.
         signal = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * np.pi / 2) ** 2
-        betas = np.minimum(1.0 - signal[1:] / signal[:-1], _LARGEST_COSINE_BETA)
-    alpha_bars: NDArray[np.float64] = np.cumprod(1 - betas)
+        betas = np.minimum(1 - signal[1:] / signal[:-1], _LARGEST_COSINE_BETA)
+    alpha_bars = np.cumprod(1 - betas, dtype=np.float64)
     return _without_last_signal(alpha_bars) if settings.rescale_betas_zero_snr else alpha_bars
 
 
@@ -234,5 +232,6 @@ def _without_last_signal(alpha_bars: NDArray[np.float64]) -> NDArray[np.float64]
     """Lin et al. 2024, algorithm 1: shift and scale sqrt(alpha_bar) to end at zero and to keep its start."""
     signal = np.sqrt(alpha_bars)
     rescaled: NDArray[np.float64] = ((signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])) ** 2
-    rescaled[-1] = _LEAST_ALPHA_BAR
+    # below the level before it, which for DiT's betas is itself below the constant
+    rescaled[-1] = min(_LEAST_ALPHA_BAR, rescaled[-2] / 2)
     return rescaled

@@ -93,22 +93,27 @@ def _timm(name: str, options: ExportOptions) -> BackboneNetwork:
     except (RuntimeError, ValueError, OSError) as error:
         raise ExportError(
             f"timm cannot make '{name}': {error}\n"
-            "look for its name with timm.list_models('*part*', pretrained=True); weights come from the Hugging Face "
-            "hub, or from its cache on this machine"
+            "look for its name with timm.list_models('*part*', pretrained=True); weights come from the Hugging "
+            "Face hub, or from its cache on this machine"
         ) from error
+    network.eval()
     config = timm.data.resolve_model_data_config(network)
     channels, height, width = config["input_size"]
     if channels != 3 or height != width:
         raise ExportError(
             f"timm's '{name}' takes inputs of shape {config['input_size']}; limbeck needs (3, size, size)"
         )
+    with torch.no_grad():
+        features = network(torch.zeros(1, 3, height, width))
+    if features.ndim != 2:
+        raise ExportError(f"timm's '{name}' gives {tuple(features.shape)} for one image; limbeck needs one vector")
     info = BackboneInfo(
         name=name,
         image_size=height,
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation="bicubic" if config["interpolation"] == "bicubic" else "bilinear",
-        features=network.num_features,
+        features=features.shape[1],
     )
     return BackboneNetwork(network, info)
 

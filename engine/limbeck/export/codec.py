@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from limbeck.backends.base import GraphSpec, TensorSpec
 from limbeck.errors import ExportError
-from limbeck.export.graph import Tracing, write_graph
+from limbeck.export.graph import Tracing
 from limbeck.export.options import ExportOptions
 from limbeck.export.parity import export_checked
 from limbeck.pack import CodecInfo, GraphEntry, Role

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,13 +38,13 @@ class DiffusersSource:
     Args:
         transformer: A `DiTTransformer2DModel`.
         codec: An `AutoencoderTiny` or `AutoencoderKL`.
-        schedule: The scheduler's config.
+        schedule: The scheduler's config, empty without a transformer.
         id2label: Class names by id.
     """
 
     transformer: LoadedModel | None = None
     codec: LoadedModel | None = None
-    schedule: Mapping[str, Any] | None = None
+    schedule: Mapping[str, Any] = field(default_factory=dict)
     id2label: Mapping[str, str] | None = None
 
 
@@ -66,8 +68,8 @@ def load_diffusers(source: str) -> DiffusersSource:
         if kind in KINDS:
             return DiffusersSource(codec=_model(source, kind, None, config))
         raise ExportError(
-            f"'{source}' is a {kind}; alone, limbeck exports {' or '.join(KINDS)}. A DiT needs its noise schedule: "
-            "give the pipeline's folder, the one with model_index.json"
+            f"'{source}' is a {kind}; alone, limbeck exports {' or '.join(KINDS)}. A DiT needs its noise "
+            "schedule: give the pipeline's folder, the one with model_index.json"
         )
     return _pipeline(source, index)
 
@@ -77,14 +79,13 @@ def _index(source: str) -> Mapping[str, Any] | None:
     import diffusers
 
     if Path(source).is_dir():
-        if (Path(source) / "model_index.json").is_file():
-            return _reach(source, lambda: diffusers.DiffusionPipeline.load_config(source))
-        return None
-    try:
+        has_index = (Path(source) / "model_index.json").is_file()
+        return _reach(source, lambda: diffusers.DiffusionPipeline.load_config(source)) if has_index else None
+    # A repository without the file and a hub out of reach raise the same error: reading config.json next tells.
+    with suppress(OSError):
         index: Mapping[str, Any] = diffusers.DiffusionPipeline.load_config(source)
-    except OSError:  # raised alike for a repository without the file and for no connection: the next read tells
-        return None
-    return index
+        return index
+    return None
 
 
 def _pipeline(source: str, index: Mapping[str, Any]) -> DiffusersSource:
@@ -97,9 +98,10 @@ def _pipeline(source: str, index: Mapping[str, Any]) -> DiffusersSource:
     if denoiser not in (*DIT_CLASSES, None) or parts.get("vae") not in (*KINDS, None):
         raise ExportError(
             f"'{source}' has the denoiser {denoiser} and the codec {parts.get('vae')}; limbeck exports a "
-            f"DiTTransformer2DModel with {' or '.join(KINDS)}. Its codec alone can be exported by giving its folder"
+            f"DiTTransformer2DModel with {' or '.join(KINDS)}; give the codec's own folder to export it alone"
         )
-    codec = transformer = schedule = None
+    codec = transformer = None
+    schedule: Mapping[str, Any] = {}
     if "vae" in parts:
         config = _reach(source, lambda: diffusers.AutoencoderKL.load_config(source, subfolder="vae"))
         codec = _model(source, parts["vae"], "vae", config)
@@ -113,10 +115,13 @@ def _pipeline(source: str, index: Mapping[str, Any]) -> DiffusersSource:
 def _model(source: str, kind: str, subfolder: str | None, config: Mapping[str, Any]) -> LoadedModel:
     import diffusers
 
-    network = _reach(
-        source,
-        lambda: getattr(diffusers, kind).from_pretrained(source, subfolder=subfolder, torch_dtype=torch.float32),
-    )
+    settings = {
+        "subfolder": subfolder,
+        "torch_dtype": torch.float32,
+        # diffusers' own default, without its warning where the package is not there
+        "low_cpu_mem_usage": find_spec("accelerate") is not None,
+    }
+    network = _reach(source, lambda: getattr(diffusers, kind).from_pretrained(source, **settings))
     return LoadedModel(network.float().eval(), config)
 
 
@@ -127,6 +132,6 @@ def _reach(source: str, load: Callable[[], Value]) -> Value:
         hint = (
             "the folder is incomplete, or holds a network that limbeck cannot export"
             if Path(source).is_dir()
-            else "the hub has no such repository, or cannot be reached; export from a local diffusers folder instead"
+            else "the hub has no such repository, or cannot be reached; a local diffusers folder needs no hub"
         )
         raise ExportError(f"cannot load '{source}': {error}\n{hint}") from error

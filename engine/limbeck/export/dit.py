@@ -56,7 +56,7 @@ class Conditioner(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Latents to a prediction, the modulation given; (batch, channels, side, side) in, the same or twice the channels out."""
+    """Latents to a prediction, the modulation given."""
 
     def __init__(self, network: Any) -> None:
         """Take the parts of a `DiTTransformer2DModel`; they are shared with it, not copied."""
@@ -74,16 +74,16 @@ class Trunk(nn.Module):
         self.channels = network.out_channels
 
     def forward(self, latents: Tensor, modulation: Tensor, final_modulation: Tensor) -> Tensor:
-        """The network's output, noise first where it also predicts the variance."""
-        x = self.embed(latents)
+        """(batch, channels, side, side) to the noise, and to its variance behind it if learned."""
+        x: Tensor = self.embed(latents)
         parts = zip(self.attention_norms, self.attentions, self.forward_norms, self.forwards, strict=True)
         for index, (norm1, attend, norm2, feed_forward) in enumerate(parts):
-            shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, index, :, None].unbind(1)
+            shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, index].chunk(6, dim=1)
             x = x + gate1 * attend(norm1(x) * (1 + scale1) + shift1)
             x = x + gate2 * feed_forward(norm2(x) * (1 + scale2) + shift2)
-        shift, scale = final_modulation[:, :, None].unbind(1)
+        shift, scale = final_modulation.chunk(2, dim=1)
         x = self.project(self.final_norm(x) * (1 + scale) + shift)
-        x = x.unflatten(2, (self.patch, self.patch, self.channels)).unflatten(1, (self.patches, self.patches))
+        x = x.view(-1, self.patches, self.patches, self.patch, self.patch, self.channels)
         return x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
@@ -100,8 +100,8 @@ def describe_dit(network: Any, classes: tuple[str, ...]) -> DenoiserInfo:
         )
     if network.out_channels not in (config.in_channels, 2 * config.in_channels):
         raise ExportError(
-            f"a DiT with {config.in_channels} channels in and {network.out_channels} out predicts neither the noise "
-            "alone nor the noise and its variance"
+            f"a DiT with {config.in_channels} channels in and {network.out_channels} out predicts neither the "
+            "noise alone nor the noise and its variance"
         )
     return DenoiserInfo(
         latent_shape=(config.in_channels, config.sample_size, config.sample_size),

@@ -62,7 +62,7 @@ class SameConv(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project; added to its input where the shapes agree (MobileNetV2, section 3.3)."""
+    """Expand, filter each channel, project; added to its input where shapes agree (MobileNetV2, section 3.3)."""
 
     def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
         super().__init__()
@@ -79,9 +79,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, h, w) to (batch, channels, h / stride, w / stride)."""
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+        hidden = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        hidden = F.relu6(self._bn1(self._depthwise_conv(hidden)))
+        y: Tensor = self._bn2(self._project_conv(hidden))
         return x + y if self.adds else y
 
 

@@ -99,10 +99,7 @@ def write_graph(tracing: Tracing, pack: Path, folder: str, options: ExportOption
 def _trace(tracing: Tracing) -> ir.Model:
     spec = tracing.spec
     examples = tuple(_example(tensor, tracing.sizes) for tensor in spec.inputs)
-    symbols = {
-        name: torch.export.Dim(name) if multiple == 1 else multiple * torch.export.Dim(f"{name}_{multiple}th")
-        for name, multiple in ((name, tracing.multiples.get(name, 1)) for name in tracing.sizes)
-    }
+    symbols = {name: _symbol(name, tracing.multiples.get(name, 1)) for name in tracing.sizes}
     shapes = tuple(
         {axis: symbols[size] for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
         for tensor in spec.inputs
@@ -126,6 +123,13 @@ def _trace(tracing: Tracing) -> ir.Model:
     return exported.model
 
 
+def _symbol(name: str, multiple: int) -> torch.export.Dim:
+    # Diffusers copies tensors of 64 samples and more to contiguous memory, which changes no value. torch must be
+    # told which of the two it traces; the graph itself has no such limit.
+    count = torch.export.Dim(f"{name}_count", max=63)
+    return multiple * count if multiple > 1 else count
+
+
 def _example(tensor: TensorSpec, sizes: Mapping[str, int]) -> torch.Tensor:
     shape = [sizes[size] if isinstance(size, str) else size for size in tensor.shape]
     return torch.zeros(shape, dtype=getattr(torch, tensor.dtype))
@@ -133,7 +137,7 @@ def _example(tensor: TensorSpec, sizes: Mapping[str, int]) -> torch.Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what torch's exporter says of itself: its own deprecations, and that torchvision is not installed."""
+    """Hold back what torch's exporter says of itself: its deprecations, and that torchvision is not there."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -161,9 +165,22 @@ def _clean(model: ir.Model, spec: GraphSpec) -> None:
                 value.shape = value.type = None
     for value in (*graph.inputs, *graph.initializers.values()):
         value.metadata_props.clear()
+    for value in graph.initializers.values():
+        value.shape = value.type = None
     for values, tensors in ((graph.inputs, spec.inputs), (graph.outputs, spec.outputs)):
         for value, tensor in zip(values, tensors, strict=True):
+            _check_shape(value, tensor)
             value.shape = ir.Shape(tensor.shape)
+
+
+def _check_shape(value: ir.Value, tensor: TensorSpec) -> None:
+    """Refuse a size that torch found to be another, or fixed where the spec has it free."""
+    traced = tuple(value.shape or ())
+    agree = len(traced) == len(tensor.shape) and all(
+        not isinstance(size, int) or size == said for size, said in zip(traced, tensor.shape, strict=True)
+    )
+    if not agree:
+        raise ExportError(f"the graph was to have {tensor}, but torch traced the shape {traced}")
 
 
 def _store_as_half(model: ir.Model) -> None:
@@ -173,7 +190,7 @@ def _store_as_half(model: ir.Model) -> None:
     table of positions) stays as it is, so that the graph is exactly the network that it is compared with.
     """
     graph = model.graph
-    for value in list(graph.initializers.values()):
+    for name, value in list(graph.initializers.items()):
         weights = _constant(value).numpy()
         if weights.dtype != np.float32 or weights.size < LARGE:
             continue
@@ -181,10 +198,10 @@ def _store_as_half(model: ir.Model) -> None:
             half = weights.astype(np.float16)
         if not np.array_equal(half.astype(np.float32), weights):
             continue
-        stored = ir.Value(name=f"{value.name}.float16", const_value=ir.Tensor(half))
+        stored = ir.Value(name=f"{name}.float16", const_value=ir.Tensor(half))
         cast = ir.Node("", "Cast", [stored], [ir.AttrInt64("to", ir.DataType.FLOAT)])
         value.replace_all_uses_with(cast.outputs[0])
-        del graph.initializers[value.name]
+        del graph.initializers[name]
         graph.register_initializer(stored)
         graph.insert_before(graph[0], cast)
 

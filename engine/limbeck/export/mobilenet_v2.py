@@ -46,7 +46,7 @@ class Bottleneck(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """The feature network; input (batch, 3, 224, 224), normalized with ImageNet's statistics, output (batch, 1280)."""
+    """The feature network; input (batch, 3, 224, 224), normalized as ImageNet's, output (batch, 1280)."""
 
     def __init__(self) -> None:
         super().__init__()

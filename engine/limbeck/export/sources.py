@@ -69,16 +69,16 @@ def load_networks(sources: Sequence[str], options: ExportOptions) -> Networks:
     if not parts:
         raise ExportError("an export needs at least one source with a DiT, a VAE or a backbone")
     if options.weights == "float16":
-        for part in parts.values():
-            round_to_half(part.network)
+        for loaded in parts.values():
+            round_to_half(loaded.network)
     denoiser, codec, backbone = (parts.get(name) for name in ("denoiser", "codec", "backbone"))
     assert denoiser is None or isinstance(denoiser, DenoiserNetwork)
     assert codec is None or isinstance(codec, CodecNetwork)
     assert backbone is None or isinstance(backbone, BackboneNetwork)
     if denoiser and codec and denoiser.info.latent_shape[0] != codec.info.latent_channels:
         raise ExportError(
-            f"the denoiser '{labels['denoiser']}' works on latents of {denoiser.info.latent_shape[0]} channels, the "
-            f"codec '{labels['codec']}' makes {codec.info.latent_channels}; give the codec it was trained with"
+            f"the denoiser '{labels['denoiser']}' works on latents of {denoiser.info.latent_shape[0]} channels, "
+            f"the codec '{labels['codec']}' makes {codec.info.latent_channels}; give the codec it was trained with"
         )
     return Networks(denoiser=denoiser, codec=codec, backbone=backbone, labels=labels)
 
@@ -111,7 +111,11 @@ def _class_names(source: str, found: DiffusersSource, count: int, options: Expor
     elif found.id2label:
         origin = f"id2label of '{source}'"
         by_id = {int(key): name for key, name in found.id2label.items()}
-        names = tuple(by_id[key] for key in sorted(by_id)) if sorted(by_id) == list(range(count)) else tuple(by_id)
+        if sorted(by_id) != list(range(count)):
+            raise ExportError(
+                f"{origin} must name the ids 0 to {count - 1}; it names {min(by_id)} to {max(by_id)}"
+            )
+        names = tuple(by_id[class_id] for class_id in range(count))
     else:
         raise ExportError(f"'{source}' does not name its {count} classes; give a file of names with --classes")
     if len(names) != count:

@@ -35,7 +35,7 @@ def kmeans_full(latents: Iterable[Latents], clusters: int, *, chunk: int, seed: 
     points = np.concatenate([_flat(batch) for batch in latents])
     with _one_thread():
         fitted = KMeans(clusters, n_init=10, random_state=seed).fit(points)
-    return fitted.cluster_centers_.astype(np.float32)
+    return np.asarray(fitted.cluster_centers_, np.float32)
 
 
 def kmeans_minibatch(latents: Iterable[Latents], clusters: int, *, chunk: int, seed: int) -> Array:
@@ -56,7 +56,7 @@ def kmeans_minibatch(latents: Iterable[Latents], clusters: int, *, chunk: int, s
     with _one_thread():
         for points in _chunks(latents, chunk):
             fitted.partial_fit(points)
-    return fitted.cluster_centers_.astype(np.float32)
+    return np.asarray(fitted.cluster_centers_, np.float32)
 
 
 def _chunks(latents: Iterable[Latents], chunk: int) -> Iterator[Array]:

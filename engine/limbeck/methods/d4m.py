@@ -182,7 +182,8 @@ class D4M:
             times=columns,
             noise=lambda step: self._noises(batch, f"step {step}"),
         )
-        for step, latents in enumerate(steps, start=1):
+        for step, moved in enumerate(steps, start=1):
+            latents = moved
             yield Progress("denoise", step, len(times) - 1)
         if not np.isfinite(latents).all():
             raise EngineError("the denoiser gave values that are not finite; check the pack with `limbeck doctor`")

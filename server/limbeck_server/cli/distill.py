@@ -58,9 +58,9 @@ def distill(
             image_column=image_column,
             label_column=label_column,
         )
-        with stop_signals(lambda: report.warn("stopping at the end of this step; once more stops at once")) as stop:
-            with report.progress():
-                result = run_distill(job, on_progress=report.step, should_stop=stop)
+        stopping = stop_signals(lambda: report.warn("stopping at the end of this step; once more stops at once"))
+        with stopping as stop, report.progress():
+            result = run_distill(job, on_progress=report.step, should_stop=stop)
         for name, reason in result.skipped:
             report.warn(f"left out: {name}: {reason}")
         report.event("distilled", out=str(out), images=result.images, classes=result.classes, skipped=result.skipped)

@@ -57,7 +57,9 @@ def doctor(
         report.event("doctor", passed=found.passed, **facts)
         report.table("limbeck doctor", ["what", "found"], list(facts.items()))
         if not found.passed:
-            raise EngineError(f"the engines of pack '{pack}' compute wrong numbers on this machine, see the probe above")
+            raise EngineError(
+                f"the engines of pack '{pack}' compute wrong numbers on this machine, see the probe above"
+            )
 
 
 def _version(package: str) -> str:

@@ -52,10 +52,15 @@ def evaluate(
         rows = compare(sets[: len(sources)], sets[-2], sets[-1], seeds=seeds)
         for row in rows:
             report.event(
-                "accuracy", trained_on=row.name, images=row.images, mean=row.mean, spread=row.spread, all=row.accuracies
+                "accuracy",
+                trained_on=row.name,
+                images=row.images,
+                mean=row.mean,
+                spread=row.spread,
+                all=row.accuracies,
             )
         report.table(
-            f"test accuracy of logistic regression on {opened.manifest.backbone.name if opened.manifest.backbone else ''} features",
+            "test accuracy of logistic regression on features of the pack's backbone",
             ["trained on", "images", "accuracy", "seeds"],
             [[r.name, r.images, f"{100 * r.mean:.1f} ± {100 * r.spread:.1f} %", len(r.accuracies)] for r in rows],
         )

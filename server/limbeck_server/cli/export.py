@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,7 +21,9 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="The pack folder to make; it must not exist.")],
     name: Annotated[str | None, typer.Option(help="The pack's name.", show_default="the folder's")] = None,
-    weights: Annotated[str, typer.Option(help="How weights are stored: float32, or float16 at half the size.")] = "float32",
+    weights: Annotated[
+        Literal["float32", "float16"], typer.Option(help="How weights are stored; float16 halves the files.")
+    ] = "float32",
     classes: Annotated[
         Path | None, typer.Option(help="Class names, one a line, if the source does not have them.")
     ] = None,

@@ -39,7 +39,9 @@ def _show_pack(pack: Pack, report: Report) -> None:
     info = pack.manifest
     report.event("pack", **info.model_dump(mode="json"))
     classes = f", {len(info.denoiser.classes)} classes" if info.denoiser else ""
-    report.say(f"pack {info.name}: {info.image_size or '?'} px{classes}, {sum(f.nbytes for f in info.files.values()):,} bytes")
+    report.say(
+        f"pack {info.name}: {info.image_size or '?'} px{classes}, {sum(f.nbytes for f in info.files.values()):,} bytes"
+    )
     for part, source in info.sources.items():
         report.say(f"  {part}: {source} ({info.licenses.get(part, 'license not recorded')})")
     report.table(

@@ -10,7 +10,9 @@ from limbeck.backends.onnxruntime import CPU, OnnxRuntime
 
 ProviderOption = Annotated[
     list[str] | None,
-    typer.Option("--provider", help="ONNX Runtime provider, in order of preference; may be repeated.", show_default=CPU),
+    typer.Option(
+        "--provider", help="ONNX Runtime provider, in order of preference; may be repeated.", show_default=CPU
+    ),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Threads for one engine call.", show_default="one a core")

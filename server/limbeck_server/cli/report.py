@@ -13,7 +13,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from limbeck.errors import LimbeckError
@@ -122,4 +130,3 @@ def parse_settings(pairs: Sequence[str]) -> Mapping[str, object]:
         except json.JSONDecodeError:
             settings[name.strip()] = value
     return settings
-

@@ -46,7 +46,9 @@ def test_a_class_with_too_few_images_for_a_random_subset_is_named(rng: np.random
         list(random_subsets(gaussian_classes(rng, 2, distance=1), ipc=3, seeds=[0]))
 
 
-def test_the_comparison_has_three_rows_with_as_many_random_images_as_distilled_ones(rng: np.random.Generator) -> None:
+def test_the_comparison_has_three_rows_with_as_many_random_images_as_distilled_ones(
+    rng: np.random.Generator,
+) -> None:
     distilled = [gaussian_classes(rng, 2, distance=20) for _ in range(3)]
     train, test = (gaussian_classes(rng, 30, distance=20) for _ in range(2))
     rows = compare(distilled, train, test, seeds=4)

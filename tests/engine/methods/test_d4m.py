@@ -36,7 +36,9 @@ def test_prototypes_of_as_many_clusters_as_images_are_the_images(source: ArraySo
     method = D4M(ipc=12)
     real = BlockCodec().encode(next(source.images(0, size=16, fit="crop", batch=100)))
     prototypes = method.prototypes(0, source, gaussian_models())
-    assert np.allclose(np.sort(prototypes.reshape(12, -1), axis=0), np.sort(real.reshape(12, -1), axis=0), atol=1e-6)
+    assert np.allclose(
+        np.sort(prototypes.reshape(12, -1), axis=0), np.sort(real.reshape(12, -1), axis=0), atol=1e-6
+    )
 
 
 def test_one_prototype_is_the_mean_of_its_class_in_both_clusterings(source: ArraySource) -> None:
@@ -51,7 +53,9 @@ def test_strength_1_gives_the_class_distribution_whatever_the_prototype() -> Non
     """With full noise and the exact denoiser, images are drawn from the class: its mean and spread come out."""
     rng = np.random.default_rng(2)
     source = ArraySource({"class 2": blobs(rng, center=0.2, count=64)})
-    method = D4M(ipc=64, strength=1, num_steps=50, guidance_scale=1, sampler="ddim", clustering="minibatch", batch_factor=1)
+    method = D4M(
+        ipc=64, strength=1, num_steps=50, guidance_scale=1, sampler="ddim", clustering="minibatch", batch_factor=1
+    )
     latents = BlockCodec().encode(images(method, source, bucket=64)[0])
     assert latents.mean() == pytest.approx(1.0, abs=0.03)
     assert latents.std() == pytest.approx(0.2, abs=0.03)
@@ -96,7 +100,9 @@ def test_the_faithful_preset_makes_the_official_36_network_calls() -> None:
 
 def test_progress_is_yielded_after_every_step(source: ArraySource) -> None:
     method = D4M(ipc=1, num_steps=10, strength=0.5)
-    steps = [e for e in method.distill(method.units(source)[:1], source, gaussian_models()) if isinstance(e, Progress)]
+    steps = [
+        e for e in method.distill(method.units(source)[:1], source, gaussian_models()) if isinstance(e, Progress)
+    ]
     assert [step.done for step in steps if step.stage == "denoise"] == [1, 2, 3, 4, 5]
 
 

@@ -24,7 +24,12 @@ def test_text_from_a_command_line_is_converted() -> None:
     [
         ("d4n", "default", {}, "unknown method 'd4n'; there is d4m"),
         ("d4m", "loyal", {}, "unknown preset 'loyal'; there is default, faithful"),
-        ("d4m", "default", {"num_step": 3}, "unknown setting 'num_step' for method 'd4m'; did you mean 'num_steps'?"),
+        (
+            "d4m",
+            "default",
+            {"num_step": 3},
+            "unknown setting 'num_step' for method 'd4m'; did you mean 'num_steps'?",
+        ),
         ("d4m", "default", {"strength": "much"}, "setting 'strength' of method 'd4m': .*got 'much'"),
         ("d4m", "default", {"sampler": "euler"}, "setting 'sampler' of method 'd4m'"),
     ],

@@ -1,0 +1,33 @@
+"""Signals become a question asked between two steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from limbeck_server.runner.interrupt import stop_signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_sets_the_flag_and_tells_the_user(number: int) -> None:
+    told: list[bool] = []
+    with stop_signals(lambda: told.append(True)) as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+    assert told == [True]
+
+
+def test_the_second_ctrl_c_stops_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), stop_signals(lambda: None):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_are_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_signals(lambda: None):
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
