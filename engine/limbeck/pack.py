@@ -202,6 +202,11 @@ class Pack:
         config: dict[str, object] = json.loads((self.folder / name).read_text())
         return config
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the manifest, which holds the digest of every other file."""
+        return file_entry(self.folder / MANIFEST).sha256
+
     def verify(self) -> int:
         """Check every file; returns how many. Raises `PackError` at the first that is wrong."""
         for name in self.manifest.files:

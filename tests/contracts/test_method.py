@@ -48,7 +48,7 @@ def test_every_unit_is_made_once_in_order_with_its_images_and_labels(method: Met
     labels = [event.class_ids for event in made]
     assert labels == [(0, 0, 0), (1, 1, 1), (2, 2, 2)]
     assert all(event.images.shape == (3, 3, 16, 16) and event.images.dtype == np.float32 for event in made)
-    assert all(0 <= event.images.min() and event.images.max() <= 1 for event in made)
+    assert all(event.images.min() >= 0 and event.images.max() <= 1 for event in made)
 
 
 def test_every_image_has_its_seed_and_index_written_down(method: Method, source: ArraySource) -> None:

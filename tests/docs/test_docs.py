@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tools.cli_help import PAGES, commands, with_help
 
 from limbeck.methods import METHODS
-from tools.cli_help import PAGES, commands, with_help
 
 ROOT = Path(__file__).parents[2]
 PAGES_OF_ALL = sorted(

@@ -28,9 +28,7 @@ DECODER_LAYER_OFFSET = 1
 def load_taesd3(encoder: Path, decoder: Path) -> AutoencoderTiny:
     """The codec in float32 and evaluation mode, from the two original TAESD3 files."""
     codec = AutoencoderTiny(latent_channels=LATENT_CHANNELS)
-    weights = _renamed(load_file(encoder), "encoder", 0) | _renamed(
-        load_file(decoder), "decoder", DECODER_LAYER_OFFSET
-    )
+    weights = _renamed(load_file(encoder), "encoder", 0) | _renamed(load_file(decoder), "decoder", DECODER_LAYER_OFFSET)
     codec.load_state_dict(weights)
     return codec.eval().requires_grad_(False)
 
@@ -53,9 +51,7 @@ def encode(codec: AutoencoderTiny, images: Tensor, batch: int = 64) -> Tensor:
 @torch.no_grad()
 def decode(codec: AutoencoderTiny, latents: Tensor, batch: int = 64) -> Tensor:
     """Images in [-1, 1] of raw latents, on the CPU."""
-    return torch.cat(
-        [codec.decode(part.to(codec.device)).sample.cpu().clamp(-1, 1) for part in latents.split(batch)]
-    )
+    return torch.cat([codec.decode(part.to(codec.device)).sample.cpu().clamp(-1, 1) for part in latents.split(batch)])
 
 
 @dataclass(frozen=True, kw_only=True)

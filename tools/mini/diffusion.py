@@ -85,9 +85,7 @@ def _at(table: Tensor, times: Tensor) -> Tensor:
     return _column(table[times])
 
 
-def _gaussian_divergence(
-    mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor
-) -> Tensor:
+def _gaussian_divergence(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
     """Kullback-Leibler divergence of the first Gaussian from the other, per element, in nats."""
     gap = log_variance - other_log_variance
     return 0.5 * (gap.exp() - 1 - gap + (mean - other_mean).square() * (-other_log_variance).exp())
@@ -96,7 +94,5 @@ def _gaussian_divergence(
 def _binned_log_likelihood(values: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Log-probability, in nats, that a Gaussian falls within `HALF_BIN` of `values`."""
     offset, precision = values - mean, (-log_std).exp()
-    mass = torch.special.ndtr((offset + HALF_BIN) * precision) - torch.special.ndtr(
-        (offset - HALF_BIN) * precision
-    )
+    mass = torch.special.ndtr((offset + HALF_BIN) * precision) - torch.special.ndtr((offset - HALF_BIN) * precision)
     return mass.clamp(min=1e-12).log()

@@ -86,9 +86,7 @@ class PrincipalFrechet:
 
 def spread(values: Tensor, labels: Tensor) -> float:
     """Root mean squared distance of feature vectors to the mean of their own class."""
-    squares = [
-        (values[labels == label] - values[labels == label].mean(0)).square().sum(1) for label in labels.unique()
-    ]
+    squares = [(values[labels == label] - values[labels == label].mean(0)).square().sum(1) for label in labels.unique()]
     return float(torch.cat(squares).mean().sqrt())
 
 

@@ -42,9 +42,7 @@ class ModelFolder:
     def read(cls, path: Path) -> Self:
         """Everything in evaluation mode, without gradients."""
         if not (path / "model_index.json").is_file():
-            raise FileNotFoundError(
-                f"{path} has no model_index.json; expected a folder that tools.mini.train wrote"
-            )
+            raise FileNotFoundError(f"{path} has no model_index.json; expected a folder that tools.mini.train wrote")
         transformer = DiTTransformer2DModel.from_pretrained(path / "transformer")
         codec = AutoencoderTiny.from_pretrained(path / "vae")
         return cls(

@@ -31,9 +31,7 @@ class LabeledImages:
 def read_split(path: Path) -> LabeledImages:
     """All images of one Parquet file with columns `image` {bytes, path} and `label`."""
     table = pq.read_table(path, columns=["image", "label"])
-    decoded = [
-        np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in table["image"].to_pylist()
-    ]
+    decoded = [np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in table["image"].to_pylist()]
     pixels = torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).float()
     return LabeledImages(images=pixels / 127.5 - 1, labels=torch.tensor(table["label"].to_pylist()))
 

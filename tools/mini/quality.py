@@ -223,9 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = {"classifier": agreement(judge, drawn[guidance])} | measurement.distances(drawn[guidance])
         report["generated"][f"{guidance:g}"] = figures
         print(guidance, figures, flush=True)
-    agreeing = [
-        g for g in GUIDANCE_SCALES if report["generated"][f"{g:g}"]["classifier"]["share"] >= WANTED_AGREEMENT
-    ]
+    agreeing = [g for g in GUIDANCE_SCALES if report["generated"][f"{g:g}"]["classifier"]["share"] >= WANTED_AGREEMENT]
     shown = agreeing[0] if agreeing else GUIDANCE_SCALES[-1]
     report["pictures_guidance"] = shown
     report["nearest_training_photo"] = measurement.neighbor_figures(drawn[shown])

@@ -47,9 +47,7 @@ def read_source(path: Path) -> pa.Table:
     table = pq.read_table(path)
     expected = TRAIN_IMAGES + TEST_IMAGES
     if table.num_rows != expected:
-        raise ValueError(
-            f"{path} has {table.num_rows} rows; the split is defined on the {expected} original photos"
-        )
+        raise ValueError(f"{path} has {table.num_rows} rows; the split is defined on the {expected} original photos")
     numbers = [photo_number(name) for name in table["file"].to_pylist()]
     return table.take(sorted(range(expected), key=numbers.__getitem__))
 
@@ -69,9 +67,7 @@ def hugging_face_table(rows: pa.Table) -> pa.Table:
         [("image", image_type), ("label", pa.int64())],
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
-    return pa.table(
-        {"image": pa.array(images, image_type), "label": rows["label"].cast(pa.int64())}, schema=schema
-    )
+    return pa.table({"image": pa.array(images, image_type), "label": rows["label"].cast(pa.int64())}, schema=schema)
 
 
 def counts_per_class(table: pa.Table) -> list[int]:

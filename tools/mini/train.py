@@ -11,9 +11,9 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from diffusers import AutoencoderTiny, DiTTransformer2DModel
@@ -78,6 +78,16 @@ class Latents:
     held_out_labels: Tensor
     scale: LatentScale
 
+    def save(self, path: Path) -> None:
+        """Write them beside the checkpoint, for `load`."""
+        torch.save(asdict(self), path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """What `save` wrote."""
+        values = torch.load(path, weights_only=True)
+        return cls(**values | {"scale": LatentScale(**values["scale"])})
+
 
 def encode_training_images(split: LabeledImages, codec: AutoencoderTiny, config: TrainConfig) -> Latents:
     """Encode every copy once; the scale is measured on the images as they are."""
@@ -137,9 +147,7 @@ class Trainer:
         loss = error.mean() + bound.mean()
         loss.backward()
         warm = min(1.0, (self.step + 1) / config.warmup)
-        self.optimizer.param_groups[0]["lr"] = (
-            config.peak_rate * warm * (1 + math.cos(math.pi * self.progress)) / 2
-        )
+        self.optimizer.param_groups[0]["lr"] = config.peak_rate * warm * (1 + math.cos(math.pi * self.progress)) / 2
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -150,9 +158,7 @@ class Trainer:
         self.seconds += time.monotonic() - started
         return float(error.detach().mean()), float(bound.detach().mean())
 
-    def _losses(
-        self, model: Any, clean: Tensor, labels: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _losses(self, model: Any, clean: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         times = torch.randint(NUM_TIMES, labels.shape, generator=generator).to(self.device)
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
         clean = clean.to(self.device)
@@ -225,9 +231,7 @@ def run(trainer: Trainer, codec: AutoencoderTiny, *, out: Path, checkpoint: Path
             saved = time.monotonic()
             print(f"saved at step {trainer.step}, {trainer.seconds / 60:.1f} minutes of training", flush=True)
             if trainer.config.hold_out:
-                print(
-                    "held-out noise error {:.4f}, bound {:.4f} bits".format(*trainer.held_out_losses()), flush=True
-                )
+                print("held-out noise error {:.4f}, bound {:.4f} bits".format(*trainer.held_out_losses()), flush=True)
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
@@ -265,7 +269,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     checkpoint = options.work / "checkpoint.pt"
     codec = load_taesd3(options.encoder, options.decoder)
-    latents = encode_training_images(read_split(options.data / "train.parquet"), codec.to(device), config)
+    encoded = options.work / "latents.pt"
+    if options.resume:
+        latents = Latents.load(encoded)
+    else:
+        latents = encode_training_images(read_split(options.data / "train.parquet"), codec.to(device), config)
+        latents.save(encoded)
     trainer = Trainer(config, latents, device)
     if options.resume:
         trainer.load(checkpoint)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from limbeck.arrays import Array
 from limbeck.data.base import Fit
@@ -28,7 +28,7 @@ MAX_PIXELS = 64_000_000
 """The default limit on width times height, before any pixel is decoded."""
 
 # Not every format Pillow knows: EPS runs Ghostscript, and some parsers are there for old files only.
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 _WHITE = (255, 255, 255, 255)
 
@@ -44,7 +44,7 @@ def decode(
         name: What an error calls the picture.
         size: Height and width to come out, by Lanczos with antialiasing.
         fit: How it becomes square.
-        max_pixels: A larger picture is refused before it is decoded.
+        max_pixels: A larger picture is refused before it is decoded. Pillow refuses more than 178 million anyway.
 
     Raises:
         UnreadableImagesError: It is missing, truncated, damaged, too large, or of an unknown format.
@@ -58,6 +58,8 @@ def decode(
             warnings.simplefilter("ignore")
             if isinstance(picture, np.ndarray):
                 return _square(Image.fromarray(_as_bytes(picture)), size, fit)
+            if picture == b"":
+                raise ValueError("it has no bytes")
             stream = io.BytesIO(picture) if isinstance(picture, bytes) else picture.open("rb")
             with stream, Image.open(stream, formats=_FORMATS) as image:
                 width, height = image.size
@@ -67,12 +69,14 @@ def decode(
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
                 return _square(image, size, fit)
+    except MemoryError:  # this machine's limit, not the picture's fault
+        raise
     except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them raise
         raise UnreadableImagesError([(name, _reason(error))]) from error
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return f"not an image of a known format ({', '.join(_FORMATS)})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

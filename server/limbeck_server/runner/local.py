@@ -10,13 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from limbeck.data.base import ImageSource
-from limbeck.data.distilled import DistilledWriter
-from limbeck.data.source import open_source, unreadable
-from limbeck.diffusion.models import Models, open_models
-from limbeck.errors import Interrupted, UnreadableImagesError
-from limbeck.methods.base import DistilledImages
-from limbeck.pack import Pack
+from limbeck.errors import Interrupted
 from limbeck_server.jobs import DistillJob
 
 OnProgress = Callable[[str, int, int], None]
@@ -61,3 +55,36 @@ def run_distill(
         on_progress(stage, done, total)
         if should_stop():
             raise Interrupted(f"stopped; finished classes are kept, the same command with --resume continues {job.out}")
+
+    DistilledWriter.refuse_existing(job.out, resume=job.resume)
+    pack = Pack.open(job.pack)
+    source = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
+    source = check(
+        source, skip_unreadable=job.skip_unreadable, on_progress=lambda done, total: progress("checking", done, total)
+    )
+    with open_models(pack, job.backend, bucket=job.bucket) as models:
+        job.method.check(source, models)
+        with DistilledWriter.start(job.out, _header(job, pack, source, models), resume=job.resume) as writer:
+            units = [unit for unit in job.method.units(source) if unit.index not in writer.finished_units()]
+            for event in job.method.distill(units, source, models):
+                if isinstance(event, DistilledImages):
+                    writer.add(event.unit.index, event.images, event.class_ids, event.rows)
+                else:
+                    progress(event.stage, event.done, event.total)
+            images = writer.finish()
+    return DistillResult(job.out, images, len(source.class_names), source.skipped)
+
+
+def _header(job: DistillJob, pack: Pack, source: StoredSource, models: Models) -> dict[str, object]:
+    """What decides the result; a partial run is continued only if all of it is the same."""
+    return {
+        "method": job.settings(),
+        "pack": {"name": pack.manifest.name, "digest": pack.digest},
+        "backend": {"name": job.backend.name, "fingerprint": job.backend.fingerprint()},
+        "engines": dict(models.engines),
+        "bucket": job.bucket,
+        "image_size": models.image_size,
+        "source": source.describe(),
+        "class_names": list(source.class_names),
+        "skipped": [{"name": name, "reason": reason} for name, reason in source.skipped],
+    }

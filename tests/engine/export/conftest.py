@@ -59,7 +59,7 @@ def make_codec(redraw: Callable[..., Any]) -> Callable[..., Any]:
 
     def make(kind: str, **config: Any) -> Any:
         if kind == "tiny":
-            width = (8, 8, 8)
+            width = (16, 16, 16)
             return redraw(
                 diffusers.AutoencoderTiny(
                     encoder_block_out_channels=width,

@@ -1,3 +1,4 @@
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_an_odd_pixel_of_padding_goes_right_and_below():
 def test_lite0s_own_normalization_is_recorded(tmp_path):
     safetensors.save_file(EfficientNetLite0().state_dict(), tmp_path / "weights.safetensors")
     info = load_backbone("efficientnet-lite0", str(tmp_path / "weights.safetensors"), ExportOptions()).info
-    assert (255 * 1.0 - 127) / 128 == pytest.approx((1.0 - info.mean[0]) / info.std[0])
+    assert pytest.approx((1.0 - info.mean[0]) / info.std[0]) == (255 * 1.0 - 127) / 128
 
 
 @needs_timm
@@ -124,6 +125,6 @@ def test_a_name_that_timm_does_not_know_is_refused():
 
 
 def test_a_missing_timm_names_the_extra(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ExportError, match=r"pip install 'limbeck\[timm\]'"):
         load_backbone("timm", "resnet18", ExportOptions())

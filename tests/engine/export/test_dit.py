@@ -9,6 +9,7 @@ pytest.importorskip("diffusers")
 
 from limbeck.errors import ExportError  # noqa: E402
 from limbeck.export.pack import ExportOptions, export_pack  # noqa: E402
+from limbeck.export.sources import load_networks  # noqa: E402
 from limbeck.pack import Pack  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -80,7 +81,7 @@ def test_the_noise_schedule_is_the_sources(exported):
 
 def test_a_network_without_learned_sigma_is_described_so(tmp_path, make_dit, save_pipeline):
     source = save_pipeline(tmp_path / "pipeline", make_dit(out_channels=4))
-    assert not export_pack([str(source)], tmp_path / "pack").denoiser.learned_sigma
+    assert not load_networks([str(source)], ExportOptions()).denoiser.info.learned_sigma
 
 
 @pytest.mark.parametrize(
@@ -97,21 +98,21 @@ def test_a_schedule_that_limbeck_cannot_follow_is_refused(tmp_path, make_dit, sa
     config = {key: value for key, value in json.loads(path.read_text()).items() if value is not None}
     path.write_text(json.dumps(config | ({"beta_end": 0.02} if "prediction_type" in config else {})))
     with pytest.raises(ExportError, match=message):
-        export_pack([str(source)], tmp_path / "pack")
+        load_networks([str(source)], ExportOptions())
 
 
 def test_class_names_can_come_from_a_file(tmp_path, make_dit, save_pipeline):
     source = save_pipeline(tmp_path / "pipeline", make_dit(), names=False)
     names = tmp_path / "names.txt"
     names.write_text("".join(f"class {i}\n" for i in range(10)))
-    manifest = export_pack([str(source)], tmp_path / "pack", options=ExportOptions(classes=names))
-    assert manifest.denoiser.classes[3] == "class 3"
+    networks = load_networks([str(source)], ExportOptions(classes=names))
+    assert networks.denoiser.info.classes[3] == "class 3"
 
 
 def test_a_network_without_class_names_is_refused(tmp_path, make_dit, save_pipeline):
     source = save_pipeline(tmp_path / "pipeline", make_dit(), names=False)
     with pytest.raises(ExportError, match="does not name its 10 classes; give a file of names with --classes"):
-        export_pack([str(source)], tmp_path / "pack")
+        load_networks([str(source)], ExportOptions())
 
 
 def test_too_few_class_names_are_refused(tmp_path, make_dit, save_pipeline):
@@ -119,7 +120,7 @@ def test_too_few_class_names_are_refused(tmp_path, make_dit, save_pipeline):
     (tmp_path / "names.txt").write_text("cat\ndog\n")
     options = ExportOptions(classes=tmp_path / "names.txt")
     with pytest.raises(ExportError, match="names 2 classes, the network has 10"):
-        export_pack([str(source)], tmp_path / "pack", options=options)
+        load_networks([str(source)], options)
 
 
 def test_class_names_that_skip_an_id_are_refused(tmp_path, make_dit, save_pipeline):
@@ -128,14 +129,14 @@ def test_class_names_that_skip_an_id_are_refused(tmp_path, make_dit, save_pipeli
     index["id2label"] = {str(i + 1): f"name {i}" for i in range(10)}
     (source / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(ExportError, match="must name the ids 0 to 9; it names 1 to 10"):
-        export_pack([str(source)], tmp_path / "pack")
+        load_networks([str(source)], ExportOptions())
 
 
 def test_the_old_name_of_the_class_is_accepted(tmp_path, make_dit, save_pipeline):
     source = save_pipeline(tmp_path / "pipeline", make_dit())
     index = (source / "model_index.json").read_text()
     (source / "model_index.json").write_text(index.replace("DiTTransformer2DModel", "Transformer2DModel"))
-    assert export_pack([str(source)], tmp_path / "pack").denoiser.null_class == 10
+    assert load_networks([str(source)], ExportOptions()).denoiser.info.null_class == 10
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.torch
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory, make_dit, make_codec, save_pipeline):
-    return save_pipeline(tmp_path_factory.mktemp("source") / "my-dit", make_dit(), make_codec("kl"))
+    return save_pipeline(tmp_path_factory.mktemp("source") / "my-dit", make_dit(), make_codec("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_every_file_is_listed_with_its_digest(whole):
 
 
 def test_images_are_as_large_as_the_decoded_latents(whole):
-    assert Pack.open(whole).manifest.image_size == 16
+    assert Pack.open(whole).manifest.image_size == 32
 
 
 def test_the_source_is_recorded_without_its_place_on_this_machine(whole):
@@ -71,11 +72,11 @@ def test_a_pack_is_named_after_its_folder(whole):
     assert Pack.open(whole).manifest.name == "pack"
 
 
-@pytest.mark.parametrize("trace", [b"site-packages", b".py", b"pkg.torch", b"/"], ids=repr)
+@pytest.mark.parametrize("trace", ["site-packages", ".py", "pkg.torch", str(Path.cwd())])
 def test_no_file_says_how_or_where_it_was_made(split, trace):
     graphs = [path.read_bytes() for path in split.rglob("*.onnx")]
     assert graphs
-    assert not any(trace in graph for graph in graphs)
+    assert not any(trace.encode() in graph for graph in graphs)
 
 
 def test_weights_beside_a_graph_are_found_after_the_pack_has_moved(split, whole, run):
@@ -89,17 +90,14 @@ def test_weights_beside_a_graph_are_listed(split):
 
 
 def test_half_storage_halves_the_weights(whole, halved):
-    assert len_of(halved, "vae_decoder") < 0.6 * len_of(whole, "vae_decoder")
-
-
-def len_of(pack, folder):
-    return (pack / folder / "model.onnx").stat().st_size
+    sizes = [(pack / "vae_decoder/model.onnx").stat().st_size for pack in (halved, whole)]
+    assert sizes[0] < 0.7 * sizes[1]
 
 
 def test_half_storage_computes_in_float32_what_the_rounded_network_does(halved, pipeline, run):
-    from diffusers import AutoencoderKL
+    from diffusers import AutoencoderTiny
 
-    codec = AutoencoderKL.from_pretrained(pipeline, subfolder="vae", low_cpu_mem_usage=False)
+    codec = AutoencoderTiny.from_pretrained(pipeline, subfolder="vae", low_cpu_mem_usage=False)
     for weight in codec.parameters():
         if weight.numel() >= 1024:
             weight.data = weight.data.half().float()
@@ -112,10 +110,7 @@ def test_half_storage_computes_in_float32_what_the_rounded_network_does(halved, 
 def test_every_large_weight_of_half_storage_is_half(halved):
     graph = onnx.load(halved / "transformer/model.onnx").graph
     large = [t for t in graph.initializer if np.prod(t.dims) >= 1024]
-    # the table of positions is computed in float32 and has no rounded values
-    assert sum(t.data_type != onnx.TensorProto.FLOAT16 for t in large) == 0 or {
-        tuple(t.dims) for t in large if t.data_type != onnx.TensorProto.FLOAT16
-    } <= {(1, 16, 32)}
+    assert {t.data_type for t in large} == {onnx.TensorProto.FLOAT16}
 
 
 def test_the_manifest_says_how_weights_are_stored(halved):
@@ -138,7 +133,7 @@ def test_a_failed_export_leaves_nothing_behind(tmp_path, codec_folder):
 
 
 def test_two_codecs_do_not_fit_in_one_pack(tmp_path, codec_folder):
-    with pytest.raises(ExportError, match="both 'vae' and .* have a codec; a pack holds one"):
+    with pytest.raises(ExportError, match=r"both 'vae' and .* have a codec; a pack holds one"):
         export_pack([str(codec_folder), str(codec_folder)], tmp_path / "pack")
 
 

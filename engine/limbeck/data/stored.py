@@ -1,0 +1,109 @@
+"""What every kind of stored source shares: batches, images left out, and the description for the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from copy import copy
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from limbeck.arrays import Array, Images
+from limbeck.data.base import Fit
+from limbeck.data.decode import MAX_PIXELS, decode
+from limbeck.errors import ConfigError, DataError
+
+
+class StoredSource(ABC):
+    """An `ImageSource` of encoded pictures, decoded as they are asked for.
+
+    A kind of storage says which images a class has (`stored_names`) and reads them (`stored_pictures`).
+
+    Args:
+        location: What the manifest calls the place: its base name, never a path of this machine.
+        class_names: In label order.
+        max_pixels: The limit on width times height of an image.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, location: str, class_names: Sequence[str], *, max_pixels: int = MAX_PIXELS) -> None:
+        self._location = location
+        self._class_names = tuple(class_names)
+        self._max_pixels = max_pixels
+        self._skipped: dict[str, str] = {}
+
+    @abstractmethod
+    def stored_names(self, class_id: int) -> Sequence[str]:
+        """One name an image of the class; no two images of the source share a name."""
+
+    @abstractmethod
+    def stored_pictures(self, class_id: int) -> Iterator[Path | bytes | Array]:
+        """What `decode` takes, one an image, in the order of `stored_names`, one held at a time."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self._class_names
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """The images left out, each a name with the reason, sorted."""
+        return tuple(sorted(self._skipped.items()))
+
+    def without(self, unreadable: Sequence[tuple[str, str]]) -> Self:
+        """This source with these images left out, pairs of a name and the reason.
+
+        Raises:
+            DataError: A class would have none left.
+        """
+        source = copy(self)
+        source._skipped = {**self._skipped, **dict(unreadable)}
+        source.refuse_empty_classes("every image of it is unreadable; repair them")
+        return source
+
+    def names(self, class_id: int) -> tuple[str, ...]:
+        return tuple(name for name in self.stored_names(class_id) if name not in self._skipped)
+
+    def pictures(self, class_id: int) -> Iterator[tuple[str, Path | bytes | Array]]:
+        """The class's images with their names, not yet decoded."""
+        for name, picture in zip(self.stored_names(class_id), self.stored_pictures(class_id), strict=True):
+            if name not in self._skipped:
+                yield name, picture
+
+    def pixels(self, name: str, picture: Path | bytes | Array, *, size: int, fit: Fit) -> Images:
+        """One of `pictures`, decoded: shape (3, size, size)."""
+        return decode(picture, name=name, size=size, fit=fit, max_pixels=self._max_pixels)
+
+    def images(self, class_id: int, *, size: int, fit: Fit, batch: int) -> Iterator[Images]:
+        if size < 1 or batch < 1:
+            raise ConfigError(f"images need a size and a batch of at least 1, got size={size}, batch={batch}")
+        decoded = (self.pixels(*named, size=size, fit=fit) for named in self.pictures(class_id))
+        while group := list(islice(decoded, batch)):
+            yield np.stack(group)
+
+    def describe(self) -> dict[str, object]:
+        listing = hashlib.sha256()
+        counts = []
+        for class_id, class_name in enumerate(self.class_names):
+            names = self.names(class_id)
+            counts.append(len(names))
+            lines = "\n".join((f"{len(names)} {class_name}", *names, ""))
+            listing.update(lines.encode("utf-8", "surrogateescape"))
+        return {
+            "kind": self.kind,
+            "location": self._location,
+            "class_counts": counts,
+            "listing_sha256": listing.hexdigest(),
+        }
+
+    def refuse_empty_classes(self, remedy: str) -> None:
+        """Raise `DataError` if a class has no image, naming the first such and saying `remedy`."""
+        empty = [i for i in range(len(self.class_names)) if not self.names(i)]
+        if empty:
+            first = f"class '{self.class_names[empty[0]]}' (label {empty[0]}) of {self._location} has no image"
+            more = f", nor have {len(empty) - 1} more of {len(self.class_names)}" if len(empty) > 1 else ""
+            raise DataError(f"{first}{more}: {remedy}")
