@@ -19,10 +19,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PureWindowsPath
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from limbeck.backends.base import Graph, GraphSpec, TensorSpec
 from limbeck.errors import PackError
@@ -31,6 +31,18 @@ FORMAT = 1
 MANIFEST = "pack.json"
 
 Role = Literal["conditioner", "trunk", "encoder", "decoder", "backbone"]
+
+
+def _inside(name: str) -> str:
+    windows = PureWindowsPath(name)  # takes both slashes, drives and roots: all that could lead out anywhere
+    if not windows.parts or ".." in windows.parts or windows.drive or windows.root or "\\" in name or "\0" in name:
+        raise ValueError(f"{name!r} does not name a file inside the pack; it must be relative, with / and without ..")
+    return name
+
+
+PackPath = Annotated[str, AfterValidator(_inside)]
+"""A file of a pack, relative to its folder, with forward slashes. A pack may come from a stranger: a name that could
+lead out of the folder, on any system, is refused when the manifest is read."""
 
 
 class _Strict(BaseModel):
@@ -52,8 +64,8 @@ class GraphEntry(_Strict):
     `weights` is the dtype the weights are stored in; the arithmetic is float32 wherever `precision` says fp32.
     """
 
-    file: str
-    external: tuple[str, ...] = ()
+    file: PackPath
+    external: tuple[PackPath, ...] = ()
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
     precision: Literal["fp32"] = "fp32"
@@ -75,7 +87,7 @@ class DenoiserInfo(_Strict):
     null_class: int
     prediction: Literal["epsilon"] = "epsilon"
     learned_sigma: bool
-    schedule: str = "scheduler/scheduler_config.json"
+    schedule: PackPath = "scheduler/scheduler_config.json"
 
 
 class CodecInfo(_Strict):
@@ -124,7 +136,7 @@ class PackManifest(_Strict):
     codec: CodecInfo | None = None
     backbone: BackboneInfo | None = None
     graphs: Mapping[Role, GraphEntry]
-    files: Mapping[str, FileEntry]
+    files: Mapping[PackPath, FileEntry]
 
 
 class Pack:
@@ -143,7 +155,7 @@ class Pack:
             PackError: No such pack, no `pack.json`, or one that this version cannot read.
         """
         folder = Path(source)
-        if not folder.exists():
+        if not (folder / MANIFEST).is_file():  # a folder that only shares its name with a shipped pack
             folder = shipped_packs().get(str(source), folder)
         path = folder / MANIFEST
         if not path.is_file():

@@ -46,7 +46,9 @@ def test_the_result_is_an_imagefolder_with_manifest_card_and_preview(undisturbed
     assert sorted(p.name for p in (undisturbed / "train").iterdir() if p.is_dir()) == [str(d) for d in range(10)]
     rows = [json.loads(line) for line in (undisturbed / "train/metadata.jsonl").read_text().splitlines()]
     assert len(rows) == 20
-    assert all(Image.open(undisturbed / "train" / row["file_name"]).size == (64, 64) for row in rows)
+    for row in rows:
+        with Image.open(undisturbed / "train" / row["file_name"]) as image:
+            assert image.size == (64, 64)
 
 
 def test_verify_finds_the_result_whole_and_then_a_changed_byte(undisturbed: Path, tmp_path: Path) -> None:

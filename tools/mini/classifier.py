@@ -33,7 +33,7 @@ class DigitClassifier(nn.Module):
         return scores
 
 
-def fit_classifier(split: LabeledImages, *, seed: int, epochs: int = 40, batch: int = 64) -> DigitClassifier:
+def fit_classifier(split: LabeledImages, *, seed: int, epochs: int = 30, batch: int = 64) -> DigitClassifier:
     """A classifier trained on `split` with small random moves of every image, in evaluation mode."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)

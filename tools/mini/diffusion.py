@@ -95,4 +95,5 @@ def _binned_log_likelihood(values: Tensor, mean: Tensor, log_std: Tensor) -> Ten
     """Log-probability, in nats, that a Gaussian falls within `HALF_BIN` of `values`."""
     offset, precision = values - mean, (-log_std).exp()
     mass = torch.special.ndtr((offset + HALF_BIN) * precision) - torch.special.ndtr((offset - HALF_BIN) * precision)
-    return mass.clamp(min=1e-12).log()
+    likelihood: Tensor = mass.clamp(min=1e-12).log()
+    return likelihood

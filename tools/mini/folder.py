@@ -43,8 +43,8 @@ class ModelFolder:
         """Everything in evaluation mode, without gradients."""
         if not (path / "model_index.json").is_file():
             raise FileNotFoundError(f"{path} has no model_index.json; expected a folder that tools.mini.train wrote")
-        transformer = DiTTransformer2DModel.from_pretrained(path / "transformer")
-        codec = AutoencoderTiny.from_pretrained(path / "vae")
+        transformer = DiTTransformer2DModel.from_pretrained(path / "transformer", low_cpu_mem_usage=False)
+        codec = AutoencoderTiny.from_pretrained(path / "vae", low_cpu_mem_usage=False)
         return cls(
             transformer=transformer.eval().requires_grad_(False),
             codec=codec.eval().requires_grad_(False),

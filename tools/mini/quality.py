@@ -55,7 +55,7 @@ class Measured:
     def pixels(self) -> Tensor:
         """One flat vector an image, scaled so that a distance is a root mean square error on [0, 1]."""
         flat = self.images.flatten(1)
-        return flat / (2 * flat.shape[1] ** 0.5)
+        return flat.div(2 * flat.shape[1] ** 0.5)
 
     @property
     def directions(self) -> Tensor:

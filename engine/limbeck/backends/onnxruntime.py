@@ -1,8 +1,4 @@
-"""ONNX Runtime, on the CPU or on any provider it was built with.
-
-The graph's own spec and the pack's must agree: a pack whose `pack.json` describes another graph is refused here,
-not when an image looks wrong.
-"""
+"""ONNX Runtime, on the CPU or on any provider it was built with."""
 
 from __future__ import annotations
 
@@ -13,7 +9,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from limbeck.arrays import Array
-from limbeck.backends.base import Backend, Graph, Session
+from limbeck.backends.base import Backend, Graph, GraphSpec, Session, TensorSpec
+from limbeck.backends.spec import check_spec
 from limbeck.errors import BackendUnavailableError, EngineError
 
 if TYPE_CHECKING:
@@ -65,17 +62,29 @@ class OnnxRuntime(Backend):
             session = ort.InferenceSession(str(graph.path), options, providers=list(self.providers))
         except Exception as error:  # the runtime raises classes of its own, all derived from Exception alone
             raise EngineError(f"ONNX Runtime {ort.__version__} cannot load {graph.path}: {error}") from error
-        if session.get_providers()[0] != self.providers[0]:
-            raise BackendUnavailableError(
-                f"asked for {self.providers[0]}, but ONNX Runtime could only use {', '.join(session.get_providers())}; "
-                "its libraries (CUDA, cuDNN, …) are missing or of another version"
-            )
-        _check_spec(graph, session)
+        refuse_fallback(self.providers, session.get_providers())
+        check_spec(graph, _spec(session))
         return _OnnxRuntimeSession(graph, session)
 
     def fingerprint(self) -> str:
         """Version, providers and threads."""
         return f"{importlib.metadata.version('onnxruntime')} {','.join(self.providers)} threads={self.threads}"
+
+
+def refuse_fallback(asked: Sequence[str], used: Sequence[str]) -> None:
+    """Refuse a session that uses less than what was asked for.
+
+    ONNX Runtime leaves out a provider whose libraries do not load, logs it, and goes on with the next.
+
+    Raises:
+        BackendUnavailableError: A provider that was asked for is not used.
+    """
+    lost = [name for name in asked if name not in used]
+    if lost:
+        raise BackendUnavailableError(
+            f"asked for {', '.join(lost)}, but ONNX Runtime could only use {', '.join(used)}; "
+            "its libraries (CUDA, cuDNN, …) are missing or of another version"
+        )
 
 
 class _OnnxRuntimeSession(Session):
@@ -105,12 +114,14 @@ def _import() -> ModuleType:
         ) from error
 
 
-def _check_spec(graph: Graph, session: onnxruntime.InferenceSession) -> None:
-    for kind, listed, found in (
-        ("inputs", graph.spec.inputs, session.get_inputs()),
-        ("outputs", graph.spec.outputs, session.get_outputs()),
-    ):
-        said = {tensor.name: (tensor.dtype, len(tensor.shape)) for tensor in listed}
-        real = {node.name: (_DTYPES.get(node.type, node.type), len(node.shape)) for node in found}
-        if said != real:
-            raise EngineError(f"{graph.path} has {kind} {real}, but it is described as {said} (dtype, rank)")
+def _spec(session: onnxruntime.InferenceSession) -> GraphSpec:
+    """The runtime's own view of the graph it loaded; a size without a name is "?"."""
+    return GraphSpec(
+        *(
+            tuple(
+                TensorSpec(node.name, _DTYPES.get(node.type, node.type), tuple(size or "?" for size in node.shape))
+                for node in nodes
+            )
+            for nodes in (session.get_inputs(), session.get_outputs())
+        )
+    )

@@ -19,7 +19,7 @@ import numpy as np
 from limbeck.arrays import Array
 from limbeck.backends.base import Backend, Graph, GraphSpec, Session, TensorSpec
 from limbeck.backends.spec import check_spec
-from limbeck.errors import BackendUnavailableError, EngineError
+from limbeck.errors import BackendUnavailableError, ConfigError, EngineError
 
 if TYPE_CHECKING:
     import onnx
@@ -43,6 +43,10 @@ class Reference(Backend):
 
     def __init__(self, *, dtype: Literal["float64"] | None = None) -> None:
         """Keep the setting; torch is loaded by `compile`."""
+        if dtype not in (None, "float64"):
+            raise ConfigError(
+                f"the reference backend computes in dtype None (the graph's own) or 'float64', got {dtype!r}"
+            )
         self.dtype = dtype
 
     def compile(self, graph: Graph) -> Session:
@@ -64,13 +68,13 @@ class Reference(Backend):
             model = onnx.load(graph.path)
         except Exception as error:  # onnx, protobuf and the file system raise unrelated classes
             raise EngineError(f"onnx {onnx.__version__} cannot read {graph.path}: {error}") from error
-        _check_opset(graph.path, model)
+        _check_known(graph.path, model)
         check_spec(graph, _spec(graph.path, model.graph))
         return _ReferenceSession(graph, model.graph, wide=self.dtype == "float64")
 
     def fingerprint(self) -> str:
         """Version of torch, and the dtype."""
-        return f"torch {_version('torch')} onnx {_version('onnx')} dtype={self.dtype}"
+        return f"torch {importlib.metadata.version('torch')} dtype={self.dtype}"
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class _ReferenceSession(Session):
                 raise NotImplementedError(f"{len(step.outputs)} outputs are asked for, {len(results)} are known")
         except Exception as error:  # whatever torch raises
             raise EngineError(f"{step.label} of {self._graph.path} failed in the reference backend: {error}") from error
-        return {name: tensor for name, tensor in zip(step.outputs, results, strict=False) if name}
+        return {name: _widened(value, self._wide) for name, value in zip(step.outputs, results, strict=False) if name}
 
 
 def _steps(graph: Graph, proto: onnx.GraphProto, wide: bool) -> list[_Step]:
@@ -131,12 +135,12 @@ def _steps(graph: Graph, proto: onnx.GraphProto, wide: bool) -> list[_Step]:
         label = f"{node.domain or 'ai.onnx'}::{node.op_type} '{node.name}'"
         function = _function(graph.path, node, label)
         attributes = {item.name: _attribute(graph.path, node, item, wide) for item in node.attribute}
-        unknown = attributes.keys() - inspect.signature(function).parameters.keys()
-        if unknown:
+        try:
+            inspect.signature(function).bind(*node.input, **attributes)
+        except TypeError as error:
             raise EngineError(
-                f"{label} of {graph.path} has the attribute(s) {', '.join(sorted(unknown))}, "
-                "which the reference backend does not know"
-            )
+                f"{label} of {graph.path} is a form that the reference backend does not know: {error}"
+            ) from error
         used = [name for name in (*node.input, *node.output) if name]
         dead = tuple(dict.fromkeys(name for name in used if name not in kept))
         kept.update(used)
@@ -147,7 +151,7 @@ def _steps(graph: Graph, proto: onnx.GraphProto, wide: bool) -> list[_Step]:
 def _function(path: Path, node: onnx.NodeProto, label: str) -> Callable[..., Any]:
     from limbeck.backends.torch_ops import OPERATORS
 
-    function = OPERATORS.get((node.domain.removeprefix("ai.onnx"), node.op_type))
+    function = OPERATORS.get((_domain(node.domain), node.op_type))
     if function is None:
         raise EngineError(
             f"the reference backend does not know {label} of {path}; it knows: "
@@ -156,13 +160,23 @@ def _function(path: Path, node: onnx.NodeProto, label: str) -> Callable[..., Any
     return function
 
 
+def _domain(name: str) -> str:
+    """Standard ONNX has two names."""
+    return "" if name == "ai.onnx" else name
+
+
 def _attribute(path: Path, node: onnx.NodeProto, item: onnx.AttributeProto, wide: bool) -> Any:
     import onnx
 
     value = onnx.helper.get_attribute_value(item)
-    if wide and (node.op_type, item.name) == ("Cast", "to") and value in (
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
+    if (
+        wide
+        and (node.op_type, item.name) == ("Cast", "to")
+        and value
+        in (
+            onnx.TensorProto.FLOAT,
+            onnx.TensorProto.FLOAT16,
+        )
     ):
         return onnx.TensorProto.DOUBLE
     if isinstance(value, bytes):
@@ -188,12 +202,14 @@ def _widened(tensor: Tensor, wide: bool) -> Tensor:
     return tensor.double() if wide and tensor.is_floating_point() else tensor
 
 
-def _check_opset(path: Path, model: onnx.ModelProto) -> None:
-    versions = {item.domain.removeprefix("ai.onnx"): item.version for item in model.opset_import}
+def _check_known(path: Path, model: onnx.ModelProto) -> None:
+    versions = {_domain(item.domain): item.version for item in model.opset_import}
     if versions.get("") not in OPSETS:
         raise EngineError(
             f"{path} uses opset {versions.get('')}; the reference backend computes {OPSETS[0]} to {OPSETS[-1]}"
         )
+    if model.graph.sparse_initializer:
+        raise EngineError(f"{path} has sparse weights; the reference backend computes with dense ones")
 
 
 def _spec(path: Path, proto: onnx.GraphProto) -> GraphSpec:
@@ -207,18 +223,16 @@ def _spec(path: Path, proto: onnx.GraphProto) -> GraphSpec:
 def _tensor_spec(path: Path, value: onnx.ValueInfoProto) -> TensorSpec:
     import onnx
 
+    from limbeck.backends.torch_values import DTYPES
+
     kind = value.type.tensor_type
-    if not kind.HasField("shape"):
-        raise EngineError(f"'{value.name}' of {path} has no tensor shape; export it with the rank of every input and output")
+    if not kind.HasField("shape") or kind.elem_type not in DTYPES:
+        raise EngineError(
+            f"'{value.name}' of {path} is no dense tensor of known rank and of a dtype that the reference backend "
+            f"knows ({', '.join(str(dtype).removeprefix('torch.') for dtype in DTYPES.values())})"
+        )
     return TensorSpec(
         value.name,
         onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
         tuple(size.dim_value if size.HasField("dim_value") else size.dim_param or "?" for size in kind.shape.dim),
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"

@@ -106,6 +106,8 @@ class ParquetImages(StoredSource):
                 for row in wanted[(wanted >= passed) & (wanted < passed + len(column))] - passed:
                     yield _encoded(column[int(row)].as_py())
                 passed += len(column)
+                if passed > wanted[-1]:
+                    break
 
 
 def parquet_files(folder: Path, split: str | None) -> list[Path]:

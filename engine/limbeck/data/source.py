@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from limbeck.data.decode import MAX_PIXELS
+from limbeck.data.distilled import is_distilled, read_distilled
 from limbeck.data.imagefolder import ImageFolder
 from limbeck.data.npz import NpzImages
 from limbeck.data.parquet import ParquetImages, parquet_files
@@ -24,7 +25,7 @@ def open_source(
     label_column: str | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> StoredSource:
-    """Open a folder of class folders, a parquet file or folder, or an npz file; no image is read.
+    """Open a folder of class folders, a parquet file or folder, an npz file, or a distilled set; no image is read.
 
     Args:
         location: The path. A split of a parquet folder or an npz file is chosen by its name after a colon:
@@ -45,6 +46,8 @@ def open_source(
         return NpzImages(path, split, max_pixels=max_pixels)
     if split:
         raise DataError(f"nothing at {location}: {path} is there, and has no splits to choose from")
+    if is_distilled(path):
+        return read_distilled(path)
     if path.is_dir():
         return ImageFolder(path, max_pixels=max_pixels)
     if path.suffix.lower() == ".parquet":

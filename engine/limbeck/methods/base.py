@@ -64,6 +64,11 @@ class Method(Protocol):
 
     name: ClassVar[str]
 
+    @property
+    def ipc(self) -> int:
+        """Images per class."""
+        ...
+
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse what could only fail later: a class with too few images, a pack without a part this method needs.
 

@@ -123,9 +123,9 @@ class D4M:
         waiting: list[_Sample] = []
         images: dict[int, list[Images]] = {}
         for position, unit in enumerate(units):
-            yield Progress("prototypes", position, len(units))
             (class_id,) = unit.class_ids
             prototypes = self.prototypes(class_id, source, models)
+            yield Progress("prototypes", position + 1, len(units))
             name = source.class_names[class_id]
             waiting += [_Sample(unit, name, index, prototypes[index]) for index in range(self.ipc)]
             last = position + 1 == len(units)

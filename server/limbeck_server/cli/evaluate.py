@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from limbeck.backbone import open_backbone
+from limbeck.data.distilled import read_distilled
 from limbeck.data.source import open_source
 from limbeck.evaluate.probe import compare, extract
 from limbeck.pack import Pack
@@ -36,10 +37,9 @@ def evaluate(
     Example: limbeck evaluate distilled --train photos/train --test photos/test
     """
     with reporting(as_json) as report:
-        sources = [open_source(str(path / "train")) for path in distilled]
-        real = [open_source(train), open_source(test)]
+        sources = [*map(read_distilled, distilled), open_source(train), open_source(test)]
         opened = Pack.open(pack)
-        total = sum(len(s.names(c)) for s in (*sources, *real) for c in range(len(s.class_names)))
+        total = sum(len(source.names(i)) for source in sources for i in range(len(source.class_names)))
         done = 0
 
         def count(images: int) -> None:
@@ -48,8 +48,8 @@ def evaluate(
             report.step("features", done, total)
 
         with open_backbone(opened, onnxruntime(provider, threads)) as backbone, report.progress():
-            sets = [extract(source, backbone, on_images=count) for source in (*sources, *real)]
-        rows = compare(sets[: len(sources)], sets[-2], sets[-1], seeds=seeds)
+            sets = [extract(source, backbone, on_images=count) for source in sources]
+        rows = compare(sets[:-2], sets[-2], sets[-1], seeds=seeds)
         for row in rows:
             report.event(
                 "accuracy",
@@ -63,4 +63,5 @@ def evaluate(
             "test accuracy of logistic regression on features of the pack's backbone",
             ["trained on", "images", "accuracy", "seeds"],
             [[r.name, r.images, f"{100 * r.mean:.1f} ± {100 * r.spread:.1f} %", len(r.accuracies)] for r in rows],
+            numbers=True,
         )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from limbeck.data.distilled import MANIFEST as SET_MANIFEST
+from limbeck.data.distilled import is_distilled
 from limbeck.errors import ConfigError
 from limbeck.pack import MANIFEST as PACK_MANIFEST
 from limbeck.pack import Pack, shipped_packs
@@ -24,7 +25,7 @@ def inspect(
     Example: limbeck inspect mini
     """
     with reporting(as_json) as report:
-        if (Path(path) / SET_MANIFEST).is_file():
+        if is_distilled(Path(path)):
             _show_set(Path(path), report)
         elif path in shipped_packs() or (Path(path) / PACK_MANIFEST).is_file():
             _show_pack(Pack.open(path), report)

@@ -57,13 +57,15 @@ class Report:
         else:
             self._err.print(text, markup=False, style="yellow")
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """A small table for a person; nothing with `--json`."""
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: bool = False
+    ) -> None:
+        """A small table for a person; nothing with `--json`. With `numbers`, all but the first column align right."""
         if self.as_json:
             return
         table = Table(title=title, title_justify="left")
         for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right")
+            table.add_column(column, justify="right" if numbers and i else "left")
         for row in rows:
             table.add_row(*(str(cell) for cell in row))
         self._out.print(table)

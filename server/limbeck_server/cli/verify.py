@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from limbeck.data.distilled import MANIFEST as SET_MANIFEST
-from limbeck.data.distilled import verify_distilled
+from limbeck.data.distilled import MANIFEST, verify_distilled
 from limbeck.pack import Pack
 from limbeck_server.cli.report import JsonOption, reporting
 
@@ -22,7 +21,7 @@ def verify(
     Example: limbeck verify distilled
     """
     with reporting(as_json) as report:
-        if (Path(path) / SET_MANIFEST).is_file():
+        if (Path(path) / MANIFEST).is_file():
             found = verify_distilled(Path(path))
             report.event("verified", path=path, kind="distilled set", images=found)
             report.say(f"{path}: {found} images, all as the manifest says")

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from limbeck.data.distilled import DistilledWriter
+from limbeck.data.source import check, open_source
+from limbeck.data.stored import StoredSource
+from limbeck.diffusion.models import Models, open_models
 from limbeck.errors import Interrupted
+from limbeck.methods.base import DistilledImages
+from limbeck.pack import Pack
 from limbeck_server.jobs import DistillJob
 
 OnProgress = Callable[[str, int, int], None]
@@ -56,7 +62,6 @@ def run_distill(
         if should_stop():
             raise Interrupted(f"stopped; finished classes are kept, the same command with --resume continues {job.out}")
 
-    DistilledWriter.refuse_existing(job.out, resume=job.resume)
     pack = Pack.open(job.pack)
     source = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     source = check(
@@ -64,15 +69,24 @@ def run_distill(
     )
     with open_models(pack, job.backend, bucket=job.bucket) as models:
         job.method.check(source, models)
-        with DistilledWriter.start(job.out, _header(job, pack, source, models), resume=job.resume) as writer:
-            units = [unit for unit in job.method.units(source) if unit.index not in writer.finished_units()]
-            for event in job.method.distill(units, source, models):
+        units = job.method.units(source)
+        with DistilledWriter.start(
+            job.out,
+            _header(job, pack, source, models),
+            class_names=source.class_names,
+            ipc=job.method.ipc,
+            num_units=len(units),
+            resume=job.resume,
+        ) as writer:
+            left = [unit for unit in units if unit.index not in writer.finished_units()]
+            for event in job.method.distill(left, source, models):
                 if isinstance(event, DistilledImages):
-                    writer.add(event.unit.index, event.images, event.class_ids, event.rows)
+                    writer.write_unit(event.unit.index, event.images, event.class_ids, event.rows)
                 else:
                     progress(event.stage, event.done, event.total)
-            images = writer.finish()
-    return DistillResult(job.out, images, len(source.class_names), source.skipped)
+            writer.finish()
+    classes = len(source.class_names)
+    return DistillResult(job.out, classes * job.method.ipc, classes, source.skipped)
 
 
 def _header(job: DistillJob, pack: Pack, source: StoredSource, models: Models) -> dict[str, object]:
@@ -85,6 +99,5 @@ def _header(job: DistillJob, pack: Pack, source: StoredSource, models: Models) -
         "bucket": job.bucket,
         "image_size": models.image_size,
         "source": source.describe(),
-        "class_names": list(source.class_names),
         "skipped": [{"name": name, "reason": reason} for name, reason in source.skipped],
     }

@@ -1,0 +1,360 @@
+"""The distilled set on disk: an ImageFolder that says of every image where it comes from.
+
+    distilled/
+      train/<class folder>/0000.png    folders sort in label order (`naming`)
+      train/metadata.jsonl             a row an image: file, label, class, seed, index, digest, what the method adds
+      manifest.json                    what it was made from and how; the digests of the other files
+      README.md                        the dataset card (`card`)
+      preview.png                      to look at
+
+The bytes depend on the images and the header alone: no time, host or path goes in, so that two runs of the same job
+can be compared file by file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from limbeck import __version__
+from limbeck.arrays import Images
+from limbeck.data.card import card
+from limbeck.data.decode import decode
+from limbeck.data.durable import disk_errors_explained, sync_folder, write_whole
+from limbeck.data.naming import class_folders
+from limbeck.data.partial import PartialSet, Row
+from limbeck.data.preview import preview
+from limbeck.data.stored import StoredSource
+from limbeck.errors import ConfigError, DataError, OutputError, UnreadableImagesError
+
+FORMAT: Literal[1] = 1
+MANIFEST = "manifest.json"
+METADATA = "train/metadata.jsonl"
+
+_SHOWN_PROBLEMS = 50
+
+
+class SetManifest(BaseModel):
+    """What this module writes into `manifest.json`; the header's own entries stand beside it.
+
+    `class_folders` and `class_names` are in label order. `files` has the SHA-256 of every file that is not an image.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    format: Literal[1] = FORMAT
+    limbeck: str
+    class_names: tuple[str, ...]
+    class_folders: tuple[str, ...]
+    ipc: int
+    num_units: int
+    files: Mapping[str, str]
+
+
+class DistilledWriter:
+    """Writes a distilled set unit by unit; `finish` puts it in its place. Use it by `with`: the end frees the lock."""
+
+    def __init__(self, out: Path, partial: PartialSet, header: Mapping[str, Any]) -> None:
+        """Use `DistilledWriter.start`."""
+        self.out = out
+        self.resumed = bool(partial.units)
+        """Whether units of an earlier run were found."""
+        self._partial = partial
+        self._header = header
+        self._names: Sequence[str] = header["class_names"]
+        self._folders: Sequence[str] = header["class_folders"]
+
+    @classmethod
+    def start(
+        cls,
+        out: str | Path,
+        header: Mapping[str, object],
+        *,
+        class_names: Sequence[str],
+        ipc: int,
+        num_units: int,
+        resume: bool = False,
+    ) -> Self:
+        """Begin a distilled set, or continue one.
+
+        Args:
+            out: The folder to be made.
+            header: What the manifest says of how it is made: JSON values that decide the result (method, pack,
+                engines, source, skipped images, …), no time, no host, no absolute path.
+            class_names: In label order.
+            ipc: Images per class.
+            num_units: How many units make it whole.
+            resume: Continue what an earlier run left; with nothing there, it starts afresh.
+
+        Raises:
+            OutputError: `out` exists, an unfinished run is there and `resume` is False, another process writes it,
+                or it was started with another header; each with what to do.
+            ConfigError: The header has a key that the manifest itself uses.
+        """
+        if taken := sorted(SetManifest.model_fields.keys() & header.keys()):
+            raise ConfigError(f"the manifest itself says {', '.join(taken)}; the header must not")
+        # As it reads back, so that a tuple is not taken for a change.
+        whole: dict[str, Any] = json.loads(
+            json.dumps(
+                {
+                    **header,
+                    "format": FORMAT,
+                    "limbeck": __version__,
+                    "class_names": list(class_names),
+                    "class_folders": class_folders(class_names),
+                    "ipc": ipc,
+                    "num_units": num_units,
+                }
+            )
+        )
+        place = Path(out).absolute()
+        return cls(place, PartialSet.start(place, whole, resume=resume), whole)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def finished_units(self) -> set[int]:
+        """The units that are on disk, whole."""
+        return set(self._partial.units)
+
+    def write_unit(
+        self,
+        unit: int,
+        images: Images,
+        class_ids: Sequence[int],
+        rows: Sequence[Mapping[str, object]] = (),
+    ) -> None:
+        """Store a finished unit; when this returns, it survives a crash.
+
+        Args:
+            unit: Its index, 0..num_units-1; any order. A class belongs to one unit.
+            images: Shape (n, 3, height, width), in [0, 1]; stored as 8-bit PNG, rounded to nearest.
+            class_ids: The label of each, `ipc` of every class among them.
+            rows: What the method says of each: scalars or lists of scalars, the same keys for every image.
+
+        Raises:
+            OutputError: The disk is full or refuses, the images are not finite, or they do not fit what was started.
+        """
+        self._refuse_misfit(unit, images, class_ids, rows)
+        files: dict[str, bytes] = {}
+        listed: list[Row] = []
+        seen: Counter[int] = Counter()
+        for image, class_id, row in zip(images, class_ids, rows or ({},) * len(images), strict=True):
+            position = seen[class_id]
+            seen[class_id] += 1
+            name = f"{self._folders[class_id]}/{position:04d}.png"
+            files[name] = _png(Image.fromarray(_bytes(image)))
+            entry = {
+                "file_name": name,
+                "label": class_id,
+                "class_name": self._names[class_id],
+                "index": position,
+                **row,
+                "sha256": hashlib.sha256(files[name]).hexdigest(),
+            }
+            listed.append(json.loads(json.dumps(entry, default=_number, allow_nan=False)))
+        self._partial.store(unit, files, listed)
+
+    def finish(self) -> Path:
+        """Write metadata, card, preview and manifest, and move the set to its place, which is returned.
+
+        Raises:
+            OutputError: Units are missing, its place was taken meanwhile, or the disk refuses.
+        """
+        missing = sorted(set(range(self._header["num_units"])) - self.finished_units())
+        if missing:
+            raise OutputError(
+                f"{len(missing)} of {self._header['num_units']} units are missing, the first is {missing[0]}"
+            )
+        rows = sorted((row for unit in self._partial.units.values() for row in unit), key=_label_and_file)
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        rows = [{key: row.get(key) for key in columns} for row in rows]
+        train = self._partial.set_folder / "train"
+        by_class = [[train / row["file_name"] for row in rows if row["label"] == i] for i in range(len(self._names))]
+        unique = len(set(self._names)) == len(self._names)
+        text = card(label_names=self._names if unique else self._folders, rows=rows, ipc=self._header["ipc"])
+        files = {
+            METADATA: "".join(f"{json.dumps(row)}\n" for row in rows).encode(),
+            "README.md": text.encode(errors="replace"),
+            "preview.png": _png(preview(list(zip(self._names, by_class, strict=True)))),
+        }
+        manifest = {**self._header, "files": {name: hashlib.sha256(files[name]).hexdigest() for name in files}}
+        files[MANIFEST] = f"{json.dumps(manifest, indent=2, sort_keys=True)}\n".encode()
+        with disk_errors_explained(self._partial.folder, sum(map(len, files.values()))):
+            for name, content in files.items():
+                write_whole(self._partial.set_folder / name, content)
+            sync_folder(self._partial.set_folder)
+        self._partial.publish()
+        return self.out
+
+    def close(self) -> None:
+        """Let another process continue; what is finished stays."""
+        self._partial.close()
+
+    def _refuse_misfit(
+        self, unit: int, images: Images, class_ids: Sequence[int], rows: Sequence[Mapping[str, object]]
+    ) -> None:
+        ipc, known = self._header["ipc"], range(len(self._names))
+        if unit not in range(self._header["num_units"]) or unit in self._partial.units:
+            raise OutputError(f"unit {unit} is none of {self._header['num_units']}, or was written before")
+        if len(images) != len(class_ids) or len(rows) not in (0, len(images)):
+            raise OutputError(f"unit {unit} has {len(images)} images, {len(class_ids)} labels and {len(rows)} rows")
+        counts = Counter(class_ids)
+        if not counts or any(count != ipc or class_id not in known for class_id, count in counts.items()):
+            raise OutputError(f"unit {unit} has {dict(counts)} images by label; every class of it needs ipc={ipc}")
+        written = {row["label"] for listed in self._partial.units.values() for row in listed}
+        if again := sorted(written & counts.keys()):
+            raise OutputError(f"unit {unit} has images of class {again[0]}, which another unit wrote")
+        if not np.isfinite(images).all():
+            raise OutputError(f"unit {unit} has pixels that are not finite; check the pack with `limbeck doctor`")
+
+
+class DistilledSet(StoredSource):
+    """A distilled set that was opened: an `ImageSource` with its manifest and rows."""
+
+    kind: ClassVar[str] = "distilled"
+
+    def __init__(self, folder: Path) -> None:
+        """Use `read_distilled`."""
+        self.folder = folder
+        self.manifest = _read_manifest(folder)
+        super().__init__(folder.resolve().name, self.manifest.class_names)
+        self._rows: list[list[Row]] = [[] for _ in self.class_names]
+        for row in _read_rows(folder, self.manifest):
+            self._rows[row["label"]].append(row)
+
+    def rows(self, class_id: int) -> tuple[Row, ...]:
+        """What metadata.jsonl says of each image of the class, in the order of `images`."""
+        return tuple(self._rows[class_id])
+
+    def stored_names(self, class_id: int) -> Sequence[str]:
+        return [row["file_name"] for row in self._rows[class_id]]
+
+    def stored_pictures(self, class_id: int) -> Iterator[Path]:
+        return (self.folder / "train" / name for name in self.stored_names(class_id))
+
+
+def read_distilled(folder: str | Path) -> DistilledSet:
+    """Open a distilled set. Digests are not checked; `verify_distilled` does.
+
+    Raises:
+        DataError: No distilled set is there, or its manifest or metadata cannot be read.
+    """
+    return DistilledSet(Path(folder))
+
+
+def is_distilled(folder: Path) -> bool:
+    """Whether `folder` has what every distilled set has."""
+    return (folder / MANIFEST).is_file() and (folder / METADATA).is_file()
+
+
+def verify_distilled(folder: str | Path) -> int:
+    """Check everything: digests, counts, that every image decodes, that nothing unlisted lies in `train`.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        DataError: With every problem that was found, one a line.
+    """
+    root = Path(folder)
+    manifest = _read_manifest(root)
+    problems = [
+        f"{name}: it is missing, or not what the manifest says"
+        for name, digest in manifest.files.items()
+        if not (root / name).is_file() or _digest(root / name) != digest
+    ]
+    rows = _read_rows(root, manifest)
+    for row in rows:
+        path = root / "train" / row["file_name"]
+        if not path.is_file():
+            problems.append(f"train/{row['file_name']}: it is missing")
+            continue
+        if _digest(path) != row["sha256"]:
+            problems.append(f"train/{row['file_name']}: its SHA-256 is not the one in metadata.jsonl")
+        try:
+            decode(path, name=str(path), size=1, fit="squash")
+        except UnreadableImagesError as error:
+            problems += [f"train/{row['file_name']}: {reason}" for _, reason in error.files]
+    counts = Counter(row["label"] for row in rows)
+    problems += [
+        f"class '{name}' (label {i}) has {counts[i]} images, the manifest says ipc={manifest.ipc}"
+        for i, name in enumerate(manifest.class_names)
+        if counts[i] != manifest.ipc
+    ]
+    listed = {row["file_name"] for row in rows} | {Path(METADATA).name}
+    found = {path.relative_to(root / "train").as_posix() for path in (root / "train").rglob("*") if path.is_file()}
+    problems += [f"train/{name}: it is not listed in metadata.jsonl" for name in sorted(found - listed)]
+    if problems:
+        shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
+        more = f"\n  … and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
+        raise DataError(f"{root} is not the set that was written, {len(problems)} problem(s):{shown}{more}")
+    return len(rows)
+
+
+def _read_manifest(folder: Path) -> SetManifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DataError(f"no distilled set at {folder}: {path} is not there; give a folder made by `limbeck distill`")
+    try:
+        return SetManifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise DataError(f"{path} is no manifest of format {FORMAT}: {place}: {first['msg']}") from error
+
+
+def _read_rows(folder: Path, manifest: SetManifest) -> list[Row]:
+    """The rows of metadata.jsonl, each with a label, a digest, and a file in its class's folder."""
+    path = folder / METADATA
+    rows = []
+    try:
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            parent, _, file = row["file_name"].partition("/")
+            if parent != manifest.class_folders[row["label"]] or Path(file).name != file or not row["sha256"]:
+                raise ValueError(f"'{row['file_name']}' does not lie in the folder of label {row['label']}")
+            rows.append(row)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read, line {len(rows) + 1}: {error}") from error
+    return rows
+
+
+def _label_and_file(row: Row) -> tuple[int, str]:
+    return row["label"], row["file_name"]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _bytes(image: Images) -> NDArray[np.uint8]:
+    """An image (3, height, width) in [0, 1] as (height, width, 3) of uint8."""
+    scaled: Images = np.rint(np.clip(image, 0, 1) * np.float32(255))
+    return scaled.astype(np.uint8).transpose(1, 2, 0)
+
+
+def _png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", compress_level=6)
+    return stream.getvalue()
+
+
+def _number(value: object) -> object:
+    """What JSON takes a NumPy scalar for."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} in a row is neither a JSON value nor a NumPy number")

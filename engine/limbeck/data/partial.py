@@ -1,0 +1,210 @@
+"""The folder a distilled set grows in, `.<name>.partial` beside its place, and how a killed run continues there.
+
+    .distilled.partial/
+      lock           held by the one process that writes
+      header.json    every setting that decides the result; a resumed run must have the same
+      staging/       the unit being written
+      set/           what becomes the distilled set
+        train/<class folder>/0000.png
+      units/000003.json    written last: unit 3 is whole
+
+A unit's class folders are renamed out of `staging`, then its record is written. A class folder without a record is
+what a killed run left of a unit; it is removed, and the unit made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from limbeck.data.durable import disk_errors_explained, sync_folder, write_synced, write_whole
+from limbeck.errors import OutputError
+
+Row = Mapping[str, Any]
+"""What metadata.jsonl says of one image; `file_name` is `<class folder>/<file>`."""
+
+_log = logging.getLogger(__name__)
+
+
+class PartialSet:
+    """A distilled set that is not finished, locked for this process until `publish` or `close`."""
+
+    def __init__(self, out: Path, lock: FileLock) -> None:
+        """Use `PartialSet.start`."""
+        self.folder = partial_folder(out)
+        self.set_folder = self.folder / "set"
+        self._out = out
+        self._lock = lock
+        self._units: dict[int, tuple[Row, ...]] = {}
+
+    @classmethod
+    def start(cls, out: Path, header: Mapping[str, Any], *, resume: bool) -> PartialSet:
+        """Make the partial folder of `out`, or continue the one that is there.
+
+        Args:
+            out: Where the set goes in the end.
+            header: JSON values that decide the result.
+            resume: Continue what is there; with nothing there, it starts afresh.
+
+        Raises:
+            OutputError: `out` exists, a partial folder exists and `resume` is False, another process writes in it,
+                it was started with another header, or the disk refuses.
+        """
+        folder = partial_folder(out)
+        _refuse_existing(out)
+        if folder.exists() and not resume:
+            raise OutputError(
+                f"an earlier run to {out} was not finished: {folder}\n"
+                "continue it with --resume, or remove that folder to start again"
+            )
+        with disk_errors_explained(out.parent, needed_nbytes=0):
+            folder.mkdir(parents=True, exist_ok=resume)
+            lock = FileLock(folder / "lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise OutputError(f"another process is writing {out}, in {folder}; wait for it or stop it") from error
+        partial = cls(out, lock)
+        try:
+            _refuse_existing(out)  # the other process may have finished in between
+            partial._adopt(header)
+        except BaseException:
+            partial.close()
+            raise
+        return partial
+
+    @property
+    def units(self) -> Mapping[int, tuple[Row, ...]]:
+        """The rows of every unit that is whole."""
+        return self._units
+
+    def store(self, unit: int, files: Mapping[str, bytes], rows: Sequence[Row]) -> None:
+        """Write a unit, whole or not at all.
+
+        Args:
+            unit: Its index.
+            files: The images by `file_name`. No other unit has images in the same class folders.
+            rows: Their rows, with `file_name` and `sha256`.
+
+        Raises:
+            OutputError: The disk is full or refuses. What was written of this unit is removed.
+        """
+        staging, train = self.folder / "staging", self.set_folder / "train"
+        class_folders = sorted({name.split("/")[0] for name in files})
+        with disk_errors_explained(self.folder, sum(map(len, files.values()))):
+            try:
+                staging.mkdir()
+                for class_folder in class_folders:
+                    (staging / class_folder).mkdir()
+                for name, content in files.items():
+                    write_synced(staging / name, content)
+                for class_folder in class_folders:
+                    sync_folder(staging / class_folder)
+                    (staging / class_folder).rename(train / class_folder)
+                sync_folder(train)
+                staging.rmdir()
+                write_whole(self._record(unit), _dump({"unit": unit, "rows": list(rows)}))
+            except OSError:
+                self._remove_torn()
+                raise
+        self._units[unit] = tuple(rows)
+
+    def publish(self) -> None:
+        """Move the set to its place, which must not exist, and remove the partial folder."""
+        with disk_errors_explained(self._out.parent, needed_nbytes=0):
+            _refuse_existing(self._out)
+            self.set_folder.rename(self._out)
+            sync_folder(self._out.parent)
+        self.close()
+        # The set is whole and in its place; what cannot be removed is only untidy.
+        with suppress(OSError):
+            shutil.rmtree(self.folder / "units")
+            for name in ("header.json", "lock"):
+                (self.folder / name).unlink(missing_ok=True)
+            self.folder.rmdir()
+
+    def close(self) -> None:
+        """Release the lock; what is finished stays for a resumed run."""
+        self._lock.release()
+
+    def _adopt(self, header: Mapping[str, Any]) -> None:
+        path = self.folder / "header.json"
+        with disk_errors_explained(self.folder, needed_nbytes=0):
+            if path.exists():
+                _refuse_other_header(self.folder, json.loads(path.read_bytes()), header)
+            else:
+                write_whole(path, _dump(header))
+            for folder in (self.set_folder / "train", self.folder / "units"):
+                folder.mkdir(parents=True, exist_ok=True)
+            for record in sorted((self.folder / "units").glob("*.json")):
+                unit = json.loads(record.read_bytes())
+                if all(self._is_whole(row) for row in unit["rows"]):
+                    self._units[unit["unit"]] = tuple(unit["rows"])
+                else:
+                    _log.warning("unit_torn unit=%d: its images are not what its record says", unit["unit"])
+                    record.unlink()
+            self._remove_torn()
+        _log.info("partial_set_opened folder=%s finished_units=%d", self.folder, len(self._units))
+
+    def _is_whole(self, row: Row) -> bool:
+        path = self.set_folder / "train" / row["file_name"]
+        digest: str = row["sha256"]
+        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+    def _remove_torn(self) -> None:
+        """Remove what this or a killed run wrote of units that have no record."""
+        shutil.rmtree(self.folder / "staging", ignore_errors=True)
+        whole = {row["file_name"].split("/")[0] for rows in self._units.values() for row in rows}
+        for class_folder in (self.set_folder / "train").iterdir():
+            if class_folder.is_dir() and class_folder.name not in whole:
+                shutil.rmtree(class_folder)
+
+    def _record(self, unit: int) -> Path:
+        return self.folder / "units" / f"{unit:06d}.json"
+
+
+def partial_folder(out: Path) -> Path:
+    """Where a set that will be `out` grows."""
+    return out.with_name(f".{out.name}.partial")
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists():
+        raise OutputError(f"{out} exists, and limbeck never writes over anything; give another --out, or move it away")
+
+
+def _refuse_other_header(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    before, now = _flat(old), _flat(new)
+    changed = [
+        f"  {key}: it was {_shown(before, key)}, now {_shown(now, key)}"
+        for key in sorted({*before, *now})
+        if _shown(before, key) != _shown(now, key)
+    ]
+    if changed:
+        raise OutputError(
+            f"{folder} was started with other settings:\n"
+            + "\n".join(changed)
+            + "\nresume with the old settings, or give another --out"
+        )
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {key: value}
+    return {k: v for name, item in value.items() for k, v in _flat(item, f"{key}.{name}" if key else name).items()}
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return json.dumps(settings[key]) if key in settings else "not set"
+
+
+def _dump(value: object) -> bytes:
+    return f"{json.dumps(value, indent=2)}\n".encode()
