@@ -79,11 +79,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     assert lines
     for line in lines:
         arguments = shlex.split(line.partition(" #")[0])[1:]
-        command = [sys.executable, "-m", "limbeck_server.cli", *arguments]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=_environment(tmp_path), capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        _output(["-m", "limbeck_server.cli", *arguments], cwd=tmp_path, temporary=tmp_path)
 
 
 def test_the_python_blocks_of_the_readme_run(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -68,7 +67,7 @@ class OnnxRuntime(Backend):
 
     def fingerprint(self) -> str:
         """Version, providers and threads."""
-        return f"{importlib.metadata.version('onnxruntime')} {','.join(self.providers)} threads={self.threads}"
+        return f"{_import().__version__} {','.join(self.providers)} threads={self.threads}"
 
 
 def refuse_fallback(asked: Sequence[str], used: Sequence[str]) -> None:

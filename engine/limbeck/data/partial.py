@@ -59,12 +59,7 @@ class PartialSet:
                 it was started with another header, or the disk refuses.
         """
         folder = partial_folder(out)
-        _refuse_existing(out)
-        if folder.exists() and not resume:
-            raise OutputError(
-                f"an earlier run to {out} was not finished: {folder}\n"
-                "continue it with --resume, or remove that folder to start again"
-            )
+        refuse_taken(out, resume=resume)
         with disk_errors_explained(out.parent, needed_nbytes=0):
             folder.mkdir(parents=True, exist_ok=resume)
             lock = FileLock(folder / "lock")
@@ -174,6 +169,21 @@ class PartialSet:
 def partial_folder(out: Path) -> Path:
     """Where a set that will be `out` grows."""
     return out.with_name(f".{out.name}.partial")
+
+
+def refuse_taken(out: Path, *, resume: bool) -> None:
+    """Refuse a place where a set lies, or where an unfinished one grows that should not be continued.
+
+    Raises:
+        OutputError: With what to do. A caller may ask early, before work that would be in vain.
+    """
+    _refuse_existing(out)
+    folder = partial_folder(out)
+    if folder.exists() and not resume:
+        raise OutputError(
+            f"an earlier run to {out} was not finished: {folder}\n"
+            "continue it with --resume, or remove that folder to start again"
+        )
 
 
 def _refuse_existing(out: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.data.distilled import DistilledWriter
+from limbeck.data.partial import refuse_taken
 from limbeck.data.source import check, open_source
 from limbeck.data.stored import StoredSource
 from limbeck.diffusion.models import Models, open_models
@@ -62,6 +63,7 @@ def run_distill(
         if should_stop():
             raise Interrupted(f"stopped; finished classes are kept, the same command with --resume continues {job.out}")
 
+    refuse_taken(job.out, resume=job.resume)
     pack = Pack.open(job.pack)
     source = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
     source = check(
