@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
-from limbeck.export.pack import export_pack
+from limbeck.export.pack import ExportOptions, export_pack
 
 torch.manual_seed(0)
 pipeline = DiTPipeline(
@@ -25,11 +25,13 @@ pipeline = DiTPipeline(
     ),
     vae=AutoencoderTiny(latent_channels=4),
     scheduler=DDIMScheduler(clip_sample=False),
-    id2label={0: "cat", 1: "dog", 2: "axolotl"},
 )
 folder = Path(tempfile.mkdtemp())
 pipeline.save_pretrained(folder / "pipeline")
 
-manifest = export_pack([str(folder / "pipeline")], folder / "pack")
+(folder / "classes.txt").write_text("cat\ndog\naxolotl\n")  # a published pipeline names its classes itself
+
+options = ExportOptions(classes=folder / "classes.txt", weights="float16")
+manifest = export_pack([str(folder / "pipeline")], folder / "pack", options=options)
 for role, graph in manifest.graphs.items():
     print(f"{role:<12} {graph.file:<40} off by {graph.parity:.1e} from torch")

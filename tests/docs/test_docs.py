@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,16 +60,7 @@ def test_every_setting_of_a_method_is_in_its_table(name: str) -> None:
 def test_examples_run(example: Path, tmp_path: Path) -> None:
     if "torch" in example.read_text() and not (find_spec("torch") and find_spec("diffusers")):
         pytest.skip("needs the export extra (torch, diffusers)")
-    done = subprocess.run(
-        [sys.executable, str(example)],
-        cwd=ROOT,
-        env=_environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert output([str(example)], cwd=ROOT, temporary=tmp_path).strip()
 
 
 def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
@@ -78,24 +70,26 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("limbeck ")]
     assert lines
     for line in lines:
-        arguments = shlex.split(line.partition(" #")[0])[1:]
-        _output(["-m", "limbeck_server.cli", *arguments], cwd=tmp_path, temporary=tmp_path)
+        arguments = shlex.split(line, comments=True)[1:]
+        output(["-m", "limbeck_server.cli", *arguments], cwd=tmp_path, temporary=tmp_path)
 
 
 def test_the_python_blocks_of_the_readme_run(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert blocks
     for block in blocks:
-        done = subprocess.run(
-            [sys.executable, "-c", block],
-            cwd=ROOT,
-            env=_environment(tmp_path),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
+        output(["-c", block], cwd=ROOT, temporary=tmp_path)
 
 
-def _environment(temporary: Path) -> dict[str, str]:
-    return {**os.environ, "TMPDIR": str(temporary), "HF_HUB_OFFLINE": "1"}
+def output(arguments: Sequence[str], *, cwd: Path, temporary: Path) -> str:
+    """What Python prints when run with these arguments, which must end well."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "TMPDIR": str(temporary), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{arguments}\n{done.stderr}"
+    return done.stdout

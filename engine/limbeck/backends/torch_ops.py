@@ -174,8 +174,6 @@ def _group_normalization(
     x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
     must_be("stash_type", stash_type, 1)
-    # before opset 21 there was one scale a group
-    must_be("the number of scales", len(scale), x.shape[1])
     normal = F.group_norm(_at_least_float32(x), num_groups, eps=epsilon).to(x.dtype)
     return normal * layout.along(scale, 1, x) + layout.along(bias, 1, x)
 

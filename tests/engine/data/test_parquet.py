@@ -110,8 +110,8 @@ def test_a_file_that_datasets_wrote_is_read(tmp_path):
 
 
 def test_two_label_columns_need_a_choice(tmp_path):
-    path = write(tmp_path / "a.parquet", [0, 0], labels=[0, 1])
-    with pytest.raises(DataError, match="label and labels could be the label column; choose with --label-column"):
+    path = write(tmp_path / "a.parquet", [0, 0], target=[0, 1])
+    with pytest.raises(DataError, match="label and target could be the label column; choose with --label-column"):
         open_file(path)
 
 
@@ -167,8 +167,8 @@ def test_without_pyarrow_the_error_names_the_extra(tmp_path, monkeypatch):
 
 def test_a_class_is_read_in_memory_far_below_the_size_of_the_file(tmp_path):
     rng = np.random.default_rng(0)
-    images = [png(0) + rng.bytes(200_000) for _ in range(400)]  # PNG ignores what follows its end
-    path = write(tmp_path / "a.parquet", [i % 2 for i in range(400)], images, struct=False)
+    images = [png(0) + rng.bytes(4_000) for _ in range(20_000)]  # PNG ignores what follows its end
+    path = write(tmp_path / "a.parquet", [int(i % 100 == 0) for i in range(20_000)], images, struct=False)
     assert path.stat().st_size > 80_000_000
     script = """
 import sys

@@ -36,9 +36,7 @@ def test_prototypes_of_as_many_clusters_as_images_are_the_images(source: ArraySo
     method = D4M(ipc=12)
     real = BlockCodec().encode(next(source.images(0, size=16, fit="crop", batch=100)))
     prototypes = method.prototypes(0, source, gaussian_models())
-    assert np.allclose(
-        np.sort(prototypes.reshape(12, -1), axis=0), np.sort(real.reshape(12, -1), axis=0), atol=1e-6
-    )
+    assert np.allclose(np.sort(prototypes.reshape(12, -1), axis=0), np.sort(real.reshape(12, -1), axis=0), atol=1e-6)
 
 
 def test_one_prototype_is_the_mean_of_its_class_in_both_clusterings(source: ArraySource) -> None:
@@ -100,9 +98,7 @@ def test_the_faithful_preset_makes_the_official_36_network_calls() -> None:
 
 def test_progress_is_yielded_after_every_step(source: ArraySource) -> None:
     method = D4M(ipc=1, num_steps=10, strength=0.5)
-    steps = [
-        e for e in method.distill(method.units(source)[:1], source, gaussian_models()) if isinstance(e, Progress)
-    ]
+    steps = [e for e in method.distill(method.units(source)[:1], source, gaussian_models()) if isinstance(e, Progress)]
     assert [step.done for step in steps if step.stage == "denoise"] == [1, 2, 3, 4, 5]
 
 

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from limbeck.backends.onnxruntime import OnnxRuntime
+from limbeck.backends.reference import Reference
+from limbeck.engine import compile
+from limbeck.errors import ConfigError, EngineError
+from limbeck.pack import Pack, shipped_packs
+from limbeck.precision import FP32
+from support.graphs import tensor, write_graph
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+node = onnx.helper.make_node
+X, Y = tensor("x", "batch", 3), tensor("y", "batch", 3)
+
+
+@pytest.mark.parametrize(("domain", "shown"), [("", "ai.onnx"), ("com.example", "com.example")])
+def test_an_unknown_operator_is_refused_with_its_domain_and_file(tmp_path, domain, shown):
+    graph = write_graph(tmp_path / "graph.onnx", [node("Hardmax", ["x"], ["y"], domain=domain, name="last")], [X], [Y])
+    model = onnx.load(graph.path)
+    model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+    onnx.save(model, graph.path)
+    with pytest.raises(EngineError, match=f"does not know {shown}::Hardmax 'last' of .*graph.onnx; it knows: Abs, Add"):
+        compile(graph, Reference())
+
+
+@pytest.mark.parametrize("opset", [17, 24])
+def test_an_opset_of_other_meanings_is_refused(tmp_path, opset):
+    graph = write_graph(tmp_path / "graph.onnx", [node("Relu", ["x"], ["y"])], [X], [Y], opset=opset)
+    with pytest.raises(EngineError, match=f"uses opset {opset}; the reference backend computes 18 to 23"):
+        compile(graph, Reference())
+
+
+def test_a_missing_attribute_is_refused(tmp_path):
+    known = node("Split", ["x"], ["y"])
+    graph = write_graph(tmp_path / "graph.onnx", [known], [X], [Y])
+    with compile(graph, Reference()) as engine, pytest.raises(EngineError, match="neither split nor num_outputs"):
+        engine.run({"x": np.zeros((2, 3), np.float32)})
+
+
+def test_an_output_that_is_not_computed_is_refused(tmp_path):
+    graph = write_graph(
+        tmp_path / "graph.onnx",
+        [node("MaxPool", ["x"], ["y", "places"], kernel_shape=[2])],
+        [tensor("x", 1, 1, 4)],
+        [tensor("y", 1, 1, 3), tensor("places", 1, 1, 3, dtype="int64")],
+    )
+    with (
+        compile(graph, Reference()) as engine,
+        pytest.raises(EngineError, match="2 outputs are asked for, 1 are known"),
+    ):
+        engine.run({"x": np.zeros((1, 1, 4), np.float32)})
+
+
+def test_a_dtype_that_numpy_lacks_is_refused(tmp_path):
+    graph = write_graph(tmp_path / "graph.onnx", [node("Relu", ["x"], ["y"])], [X], [Y])
+    model = onnx.load(graph.path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.BFLOAT16
+    onnx.save(model, graph.path)
+    with pytest.raises(EngineError, match="'x' of .* is no dense tensor of known rank and of a dtype"):
+        compile(graph, Reference())
+
+
+def test_sizes_that_do_not_fit_are_refused_at_the_node(tmp_path):
+    x, other = tensor("x", "batch", "width"), tensor("other", "batch", "height")
+    graph = write_graph(tmp_path / "graph.onnx", [node("Add", ["x", "other"], ["y"], name="join")], [x, other], [x])
+    with (
+        compile(graph, Reference()) as engine,
+        pytest.raises(EngineError, match=r"ai.onnx::Add 'join' of .*graph.onnx"),
+    ):
+        engine.run({"x": np.zeros((2, 3), np.float32), "other": np.zeros((2, 4), np.float32)})
+
+
+def test_float64_rounds_nothing_between_input_and_output(tmp_path):
+    """1 + 2^-40 - 1 is 2^-40; float32 loses it, a cast to float16 all the more."""
+    small = np.array(2.0**-40, np.float32)
+    graph = write_graph(
+        tmp_path / "graph.onnx",
+        [
+            node("Add", ["x", "small"], ["sum"]),
+            node("Cast", ["sum"], ["half"], to=onnx.TensorProto.FLOAT16),
+            node("Cast", ["half"], ["back"], to=onnx.TensorProto.FLOAT),
+            node("Constant", [], ["one"], value_float=1.0),
+            node("Sub", ["back", "one"], ["y"]),
+        ],
+        [X],
+        [Y],
+        {"small": small},
+    )
+    ones = np.ones((1, 3), np.float32)
+    with compile(graph, Reference(dtype="float64")) as exact, compile(graph, Reference()) as rounded:
+        np.testing.assert_array_equal(exact.run({"x": ones})["y"], np.full((1, 3), small))
+        np.testing.assert_array_equal(rounded.run({"x": ones})["y"], np.zeros((1, 3)))
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(ConfigError, match="dtype None .* or 'float64', got 'float16'"):
+        Reference(dtype="float16")
+
+
+def shipped_graphs():
+    return [
+        pytest.param(name, role, id=f"{name} {role}")
+        for name, folder in shipped_packs().items()
+        for role in Pack.open(folder).manifest.graphs
+    ]
+
+
+@pytest.mark.parametrize(("name", "role"), shipped_graphs())
+def test_onnxruntime_stays_within_float32_of_the_truth_on_every_shipped_graph(name, role, rng):
+    graph = Pack.open(name).graph(role)
+    feeds = {spec.name: example(rng, spec) for spec in graph.spec.inputs}
+    with compile(graph, OnnxRuntime(threads=1)) as runtime, compile(graph, Reference(dtype="float64")) as truth:
+        found, exact = runtime.run(feeds), truth.run(feeds)
+    for output, expected in exact.items():
+        assert np.linalg.norm(found[output] - expected) <= FP32.tolerance * np.linalg.norm(expected)
+
+
+def example(rng, spec):
+    """Normal numbers, or small ids; free sizes are 2 samples of 8 latent or 64 image pixels."""
+    sizes = {"batch": 2, "height": 64, "width": 64, "latent_height": 8, "latent_width": 8}
+    shape = [size if isinstance(size, int) else sizes[size] for size in spec.shape]
+    return rng.integers(0, 8, shape) if spec.dtype == "int64" else rng.standard_normal(shape).astype(spec.dtype)

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from limbeck.errors import PackError
+from limbeck.pack import MANIFEST, Pack, PackManifest, file_entry, shipped_packs, write_manifest
+
+TRUNK = "transformer/model.onnx"
+WEIGHTS = "transformer/model.onnx.data"
+SCHEDULE = "scheduler/scheduler_config.json"
+
+
+def content(folder):
+    """The manifest of a pack with one graph, its weights and a schedule; files hold their own names."""
+    for name in (TRUNK, WEIGHTS, SCHEDULE):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"file": name}))
+    latents = {"name": "latents", "dtype": "float32", "shape": ["batch", 4, 8, 8]}
+    return {
+        "format": 1,
+        "name": "small",
+        "denoiser": {
+            "latent_shape": [4, 8, 8],
+            "classes": ["cat", "dog"],
+            "null_class": 2,
+            "learned_sigma": False,
+        },
+        "graphs": {
+            "trunk": {
+                "file": TRUNK,
+                "external": [WEIGHTS],
+                "inputs": [latents],
+                "outputs": [latents | {"name": "prediction"}],
+                "opset": 23,
+                "parity": 1e-6,
+            }
+        },
+        "files": {name: file_entry(folder / name).model_dump() for name in (TRUNK, WEIGHTS, SCHEDULE)},
+    }
+
+
+def written(folder, manifest):
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return written(tmp_path, content(tmp_path))
+
+
+def test_a_pack_opens_by_its_folder(folder):
+    assert Pack.open(folder).manifest.name == "small"
+
+
+def test_a_pack_opens_by_its_folder_as_text(folder):
+    assert Pack.open(str(folder)).folder == folder
+
+
+@pytest.mark.parametrize("name", shipped_packs())
+def test_a_shipped_pack_opens_by_its_name_and_is_whole(name):
+    pack = Pack.open(name)
+    assert pack.verify() == len(pack.manifest.files) > 0
+
+
+def test_a_written_manifest_is_read_back(folder):
+    manifest = Pack.open(folder).manifest
+    write_manifest(folder, manifest)
+    assert Pack.open(folder).manifest == manifest
+
+
+def test_a_graph_is_described_as_in_the_manifest(folder):
+    graph = Pack.open(folder).graph("trunk")
+    assert graph.path == folder / TRUNK
+    assert [str(tensor) for tensor in graph.spec.inputs] == ["latents: float32 (batch, 4, 8, 8)"]
+    assert [str(tensor) for tensor in graph.spec.outputs] == ["prediction: float32 (batch, 4, 8, 8)"]
+
+
+def test_a_graph_of_one_file_has_its_digest(tmp_path):
+    manifest = content(tmp_path)
+    manifest["graphs"]["trunk"]["external"] = []
+    graph = Pack.open(written(tmp_path, manifest)).graph("trunk")
+    assert graph.digest == hashlib.sha256((tmp_path / TRUNK).read_bytes()).hexdigest()
+
+
+def test_other_weights_beside_a_graph_are_another_digest(folder):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    before = Pack.open(folder).graph("trunk").digest
+    (folder / WEIGHTS).write_text("other weights")
+    manifest["files"][WEIGHTS] = file_entry(folder / WEIGHTS).model_dump()
+    assert Pack.open(written(folder, manifest)).graph("trunk").digest != before
+
+
+def test_the_schedule_is_read(folder):
+    assert Pack.open(folder).schedule_config() == {"file": SCHEDULE}
+
+
+def test_a_pack_without_denoiser_has_no_schedule(tmp_path):
+    pack = Pack.open(written(tmp_path, content(tmp_path) | {"denoiser": None}))
+    with pytest.raises(PackError, match="pack 'small' has no denoiser, so it has no noise schedule"):
+        pack.schedule_config()
+
+
+def test_a_missing_pack_is_refused_with_the_shipped_ones(tmp_path):
+    message = f"no pack at '.*nowhere': .*{MANIFEST} is not there\ngive a folder made by `limbeck export`, or a shipped"
+    with pytest.raises(PackError, match=message):
+        Pack.open(tmp_path / "nowhere")
+
+
+def test_a_folder_without_manifest_is_no_pack(tmp_path):
+    with pytest.raises(PackError, match=f"{MANIFEST} is not there"):
+        Pack.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "the whole file: Invalid JSON"),
+        (b'{"format": 1, "na', "the whole file: Invalid JSON"),
+        (b"\xff\xfe\x00", "the whole file: Invalid JSON"),
+        (b'{"model_type": "unet"}', "name: Field required"),
+        (b"[]", "the whole file: Input should be an object"),
+    ],
+    ids=["empty", "cut", "no text", "foreign", "list"],
+)
+def test_a_manifest_that_is_none_is_refused_with_its_place(tmp_path, text, message):
+    (tmp_path / MANIFEST).write_bytes(text)
+    with pytest.raises(PackError, match=f"{MANIFEST} cannot be read as a pack of format 1: {message}"):
+        Pack.open(tmp_path)
+
+
+def test_a_newer_format_is_refused_before_its_novelties(tmp_path):
+    newer = content(tmp_path) | {"format": 2, "novelty": {}}
+    with pytest.raises(PackError, match="cannot be read as a pack of format 1: format: Input should be 1"):
+        Pack.open(written(tmp_path, newer))
+
+
+def test_an_unknown_field_is_refused_by_name(tmp_path):
+    manifest = content(tmp_path)
+    manifest["graphs"]["trunk"]["precison"] = "fp32"
+    with pytest.raises(PackError, match=r"graphs.trunk.precison: Extra inputs are not permitted"):
+        Pack.open(written(tmp_path, manifest))
+
+
+def test_an_unknown_role_is_refused(tmp_path):
+    manifest = content(tmp_path)
+    manifest["graphs"]["upscaler"] = manifest["graphs"]["trunk"]
+    with pytest.raises(PackError, match=r"graphs.upscaler.*: Input should be 'conditioner'"):
+        Pack.open(written(tmp_path, manifest))
+
+
+def test_a_graph_that_a_pack_lacks_is_refused_with_those_it_has(folder):
+    with pytest.raises(PackError, match="pack 'small' has no decoder; it has: trunk"):
+        Pack.open(folder).graph("decoder")
+
+
+@pytest.mark.parametrize("name", [TRUNK, WEIGHTS])
+def test_a_changed_file_is_refused_with_both_digests(folder, name):
+    expected = file_entry(folder / name)
+    (folder / name).write_text("changed")
+    message = rf"{name} is damaged or was changed: 7 bytes .* pack.json says {expected.nbytes} bytes with {expected.sha256[:16]}"
+    with pytest.raises(PackError, match=message):
+        Pack.open(folder).graph("trunk")
+
+
+def test_one_flipped_bit_is_found(folder):
+    data = bytearray((folder / TRUNK).read_bytes())
+    data[3] ^= 1
+    (folder / TRUNK).write_bytes(data)
+    with pytest.raises(PackError, match="is damaged or was changed"):
+        Pack.open(folder).verify()
+
+
+@pytest.mark.parametrize("name", [TRUNK, WEIGHTS])
+def test_a_missing_file_is_refused_by_its_path(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(PackError, match=f"pack 'small' lacks .*{name}; export it again"):
+        Pack.open(folder).graph("trunk")
+
+
+def test_a_file_without_digest_is_refused(tmp_path):
+    manifest = content(tmp_path)
+    del manifest["files"][WEIGHTS]
+    with pytest.raises(PackError, match=f"pack 'small' uses {WEIGHTS} but does not list its digest"):
+        Pack.open(written(tmp_path, manifest)).graph("trunk")
+
+
+def test_a_file_that_is_reached_by_a_link_is_read(folder):
+    """Hubs keep files in one place and link to them."""
+    (folder / TRUNK).rename(folder / "blob")
+    (folder / TRUNK).symlink_to("../blob")
+    assert Pack.open(folder).verify() == 3
+
+
+def of_graph(manifest, name):
+    manifest["graphs"]["trunk"]["file"] = name
+
+
+def of_weights(manifest, name):
+    manifest["graphs"]["trunk"]["external"] = [name]
+
+
+def of_schedule(manifest, name):
+    manifest["denoiser"]["schedule"] = name
+
+
+def of_file(manifest, name):
+    manifest["files"][name] = manifest["files"][TRUNK]
+
+
+@pytest.mark.parametrize("place", [of_graph, of_weights, of_schedule, of_file])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "transformer/../../passwd",
+        "..",
+        "/etc/passwd",
+        "//server/share/file",
+        "..\\..\\passwd",
+        "C:\\passwd",
+        "C:passwd",
+        "",
+        ".",
+        "model\0.onnx",
+    ],
+)
+def test_a_name_that_could_lead_out_of_the_pack_is_refused(tmp_path, place, name):
+    manifest = content(tmp_path)
+    place(manifest, name)
+    with pytest.raises(
+        PackError, match="does not name a file inside the pack; it must be relative, with / and without"
+    ):
+        Pack.open(written(tmp_path, manifest))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "a/b/c.onnx", "..model/weights..bin", "vae encoder/model.onnx"])
+def test_a_name_inside_the_pack_is_accepted(tmp_path, name):
+    manifest = content(tmp_path)
+    of_graph(manifest, name)
+    assert PackManifest.model_validate(manifest).graphs["trunk"].file == name
