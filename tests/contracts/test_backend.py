@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -150,6 +151,15 @@ def test_two_engines_of_one_graph_give_the_same_bytes(known, backend, rng):
     }
 
 
+def test_a_scalar_stays_a_scalar(backend, tmp_path):
+    import onnx
+
+    identity = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = graphs.write_graph(tmp_path / "scalar.onnx", [identity], [graphs.tensor("x")], [graphs.tensor("y")])
+    with compile(graph, backend) as engine:
+        assert engine.run({"x": np.array(2, np.float32)})["y"].shape == ()
+
+
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [
@@ -287,3 +297,29 @@ def test_weights_beside_the_file_are_read(candidate, backend, tmp_path, rng):
         outputs = engine.run(feeds)
     expected = known.answer(feeds)["y"] if candidate.computes else 0
     np.testing.assert_allclose(outputs["y"], np.broadcast_to(expected, (2, 3)), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("candidate", COMPUTING.values(), ids=COMPUTING.keys())
+@pytest.mark.parametrize("wrong", [7, -8])
+def test_what_the_runtime_cannot_compute_is_an_engine_error_with_the_file(backend, tmp_path, wrong):
+    graph = graphs.lookup(tmp_path).graph
+    with compile(graph, backend) as engine, pytest.raises(EngineError, match=re.escape(str(graph.path))):
+        engine.run({"ids": np.array([0, wrong])})
+
+
+def test_weights_outside_the_graphs_folder_are_not_read(candidate, backend, tmp_path):
+    """A pack may come from a stranger; its graph must not read this machine's files."""
+    import onnx
+
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    graph = graphs.linear(folder).graph
+    (tmp_path / "secret").write_bytes(bytes(4 * 3 * 4))
+    model = onnx.load(graph.path)
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../secret")
+    graph.path.write_bytes(model.SerializeToString())
+    with candidate.refuses_files():
+        compile(graph, backend)

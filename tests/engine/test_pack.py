@@ -162,7 +162,8 @@ def test_a_graph_that_a_pack_lacks_is_refused_with_those_it_has(folder):
 def test_a_changed_file_is_refused_with_both_digests(folder, name):
     expected = file_entry(folder / name)
     (folder / name).write_text("changed")
-    message = rf"{name} is damaged or was changed: 7 bytes .* pack.json says {expected.nbytes} bytes with {expected.sha256[:16]}"
+    listed = f"{expected.nbytes} bytes with {expected.sha256[:16]}"
+    message = rf"{name} is damaged or was changed: 7 bytes .* pack.json says {listed}"
     with pytest.raises(PackError, match=message):
         Pack.open(folder).graph("trunk")
 

@@ -10,8 +10,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from limbeck.export.pack import ExportOptions, export_pack
 from tools.mini.folder import SCALE_FILE
+
+from limbeck.export.pack import ExportOptions, export_pack
 
 LIMIT_NBYTES = 25 * 10**6
 LICENSES = {

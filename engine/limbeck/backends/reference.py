@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OPSETS = range(18, 24)
-"""The versions of standard ONNX whose operators `torch_ops` computes; between them no meaning changed that it does
-not refuse."""
+"""The versions of standard ONNX whose operators `torch_ops` computes; their meaning is the same in all of them."""
 
 
 class Reference(Backend):
@@ -99,8 +98,9 @@ class _ReferenceSession(Session):
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         import torch
 
-        # torch cannot take negative strides, and its view of an array could change it: hence a copy
-        values = {name: _widened(torch.tensor(np.ascontiguousarray(a)), self._wide) for name, a in feeds.items()}
+        # torch cannot take negative strides, and warns of arrays that it must not write: hence a copy
+        copies = {name: np.array(array, order="C") for name, array in feeds.items()}
+        values = {name: _widened(torch.from_numpy(array), self._wide) for name, array in copies.items()}
         values |= self._weights
         with torch.inference_mode():
             for step in self._steps:
@@ -169,15 +169,8 @@ def _attribute(path: Path, node: onnx.NodeProto, item: onnx.AttributeProto, wide
     import onnx
 
     value = onnx.helper.get_attribute_value(item)
-    if (
-        wide
-        and (node.op_type, item.name) == ("Cast", "to")
-        and value
-        in (
-            onnx.TensorProto.FLOAT,
-            onnx.TensorProto.FLOAT16,
-        )
-    ):
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    if wide and (node.op_type, item.name) == ("Cast", "to") and value in floats:
         return onnx.TensorProto.DOUBLE
     if isinstance(value, bytes):
         return value.decode()

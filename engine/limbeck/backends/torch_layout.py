@@ -74,13 +74,13 @@ def slice_(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, 
 def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     """Rows of `axis`; the shape of `indices` takes its place. Negative indices count from the end."""
     axis %= x.ndim
-    flat = x.index_select(axis, indices.reshape(-1) % x.shape[axis])
+    flat = x.index_select(axis, _from_start(indices, x.shape[axis]).reshape(-1))
     return flat.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
 def gather_elements(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     """One value for each index, of the shape of `indices`. Negative indices count from the end."""
-    return x.gather(axis, indices.long() % x.shape[axis])
+    return x.gather(axis, _from_start(indices, x.shape[axis]))
 
 
 def expand(x: Tensor, shape: Tensor) -> Tensor:
@@ -179,3 +179,8 @@ def space_to_depth(x: Tensor, *, blocksize: int) -> Tensor:
 def along(values: Tensor, axis: int, x: Tensor) -> Tensor:
     """`values`, one for each place of `axis`, in a shape that broadcasts with `x`."""
     return values.reshape(-1, *[1] * (x.ndim - 1 - axis % x.ndim))
+
+
+def _from_start(indices: Tensor, size: int) -> Tensor:
+    """Negative indices count from the end; those that are too large stay so, for torch to refuse."""
+    return torch.where(indices < 0, indices + size, indices).long()

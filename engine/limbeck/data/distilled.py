@@ -30,7 +30,7 @@ from limbeck import __version__
 from limbeck.arrays import Images
 from limbeck.data.card import card
 from limbeck.data.decode import decode
-from limbeck.data.durable import disk_errors_explained, sync_folder, write_whole
+from limbeck.data.durable import disk_errors_explained, disk_nbytes, sync_folder, write_whole
 from limbeck.data.naming import class_folders
 from limbeck.data.partial import PartialSet, Row
 from limbeck.data.preview import preview
@@ -73,6 +73,7 @@ class DistilledWriter:
         self._header = header
         self._names: Sequence[str] = header["class_names"]
         self._folders: Sequence[str] = header["class_folders"]
+        self._written: set[int] = {row["label"] for rows in partial.units.values() for row in rows}
 
     @classmethod
     def start(
@@ -143,7 +144,8 @@ class DistilledWriter:
             unit: Its index, 0..num_units-1; any order. A class belongs to one unit.
             images: Shape (n, 3, height, width), in [0, 1]; stored as 8-bit PNG, rounded to nearest.
             class_ids: The label of each, `ipc` of every class among them.
-            rows: What the method says of each: scalars or lists of scalars, the same keys for every image.
+            rows: What the method says of each: scalars or lists of scalars, the same keys for every image. It cannot
+                change `file_name`, `label`, `class_name` and `sha256`.
 
         Raises:
             OutputError: The disk is full or refuses, the images are not finite, or they do not fit what was started.
@@ -152,21 +154,18 @@ class DistilledWriter:
         files: dict[str, bytes] = {}
         listed: list[Row] = []
         seen: Counter[int] = Counter()
+        digits = max(4, len(str(self._header["ipc"] - 1)))
         for image, class_id, row in zip(images, class_ids, rows or ({},) * len(images), strict=True):
             position = seen[class_id]
             seen[class_id] += 1
-            name = f"{self._folders[class_id]}/{position:04d}.png"
+            name = f"{self._folders[class_id]}/{position:0{digits}d}.png"
             files[name] = _png(Image.fromarray(_bytes(image)))
-            entry = {
-                "file_name": name,
-                "label": class_id,
-                "class_name": self._names[class_id],
-                "index": position,
-                **row,
-                "sha256": hashlib.sha256(files[name]).hexdigest(),
-            }
+            fixed = {"file_name": name, "label": class_id, "class_name": self._names[class_id]}
+            digest = hashlib.sha256(files[name]).hexdigest()
+            entry = {**fixed, "index": position, **row, **fixed, "sha256": digest}
             listed.append(json.loads(json.dumps(entry, default=_number, allow_nan=False)))
         self._partial.store(unit, files, listed)
+        self._written |= seen.keys()
 
     def finish(self) -> Path:
         """Write metadata, card, preview and manifest, and move the set to its place, which is returned.
@@ -183,17 +182,17 @@ class DistilledWriter:
         columns = list(dict.fromkeys(key for row in rows for key in row))
         rows = [{key: row.get(key) for key in columns} for row in rows]
         train = self._partial.set_folder / "train"
-        by_class = [[train / row["file_name"] for row in rows if row["label"] == i] for i in range(len(self._names))]
-        unique = len(set(self._names)) == len(self._names)
-        text = card(label_names=self._names if unique else self._folders, rows=rows, ipc=self._header["ipc"])
+        by_class: list[list[Path]] = [[] for _ in self._names]
+        for row in rows:
+            by_class[row["label"]].append(train / row["file_name"])
         files = {
             METADATA: "".join(f"{json.dumps(row)}\n" for row in rows).encode(),
-            "README.md": text.encode(errors="replace"),
+            "README.md": card(num_classes=len(self._names), ipc=self._header["ipc"]).encode(),
             "preview.png": _png(preview(list(zip(self._names, by_class, strict=True)))),
         }
         manifest = {**self._header, "files": {name: hashlib.sha256(files[name]).hexdigest() for name in files}}
         files[MANIFEST] = f"{json.dumps(manifest, indent=2, sort_keys=True)}\n".encode()
-        with disk_errors_explained(self._partial.folder, sum(map(len, files.values()))):
+        with disk_errors_explained(self._partial.folder, disk_nbytes(files)):
             for name, content in files.items():
                 write_whole(self._partial.set_folder / name, content)
             sync_folder(self._partial.set_folder)
@@ -215,8 +214,7 @@ class DistilledWriter:
         counts = Counter(class_ids)
         if not counts or any(count != ipc or class_id not in known for class_id, count in counts.items()):
             raise OutputError(f"unit {unit} has {dict(counts)} images by label; every class of it needs ipc={ipc}")
-        written = {row["label"] for listed in self._partial.units.values() for row in listed}
-        if again := sorted(written & counts.keys()):
+        if again := sorted(self._written & counts.keys()):
             raise OutputError(f"unit {unit} has images of class {again[0]}, which another unit wrote")
         if not np.isfinite(images).all():
             raise OutputError(f"unit {unit} has pixels that are not finite; check the pack with `limbeck doctor`")

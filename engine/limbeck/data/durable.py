@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from limbeck.errors import OutputError
+
+_BLOCK_NBYTES = 4096
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -35,6 +37,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def disk_nbytes(files: Mapping[str, bytes]) -> int:
+    """What files take on a disk of 4 KiB blocks, the usual size; small images take twice their length."""
+    return sum(-(-len(content) // _BLOCK_NBYTES) * _BLOCK_NBYTES for content in files.values())
 
 
 @contextmanager

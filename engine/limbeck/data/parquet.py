@@ -3,8 +3,9 @@
     train.parquet                              one file
     folder/data/train-00000-of-00002.parquet   shards, in a folder or in its `data` folder
 
-Only the labels are held. Images are read when their class is asked for: the row groups that have rows of it, page by
-page (a page has at most a row group's rows, 100 in files of the hub; pyarrow's own default is 1024). So a file that is sorted by label is read once for all classes, a shuffled one once a class.
+Only the labels are held. Images are read when their class is asked for: the row groups that have rows of it, page
+by page (pyarrow writes up to 1024 rows to a page, and no more than a row group has: 100 in files of the hub). So a
+file that is sorted by label is read once for all classes, a shuffled one once a class.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from limbeck.data.durable import disk_errors_explained, sync_folder, write_synced, write_whole
+from limbeck.data.durable import disk_errors_explained, disk_nbytes, sync_folder, write_synced, write_whole
 from limbeck.errors import OutputError
 
 Row = Mapping[str, Any]
@@ -94,7 +94,7 @@ class PartialSet:
         """
         staging, train = self.folder / "staging", self.set_folder / "train"
         class_folders = sorted({name.split("/")[0] for name in files})
-        with disk_errors_explained(self.folder, sum(map(len, files.values()))):
+        with disk_errors_explained(self.folder, disk_nbytes(files)):
             try:
                 staging.mkdir()
                 for class_folder in class_folders:

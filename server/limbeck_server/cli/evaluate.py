@@ -10,7 +10,7 @@ import typer
 from limbeck.backbone import open_backbone
 from limbeck.data.distilled import read_distilled
 from limbeck.data.source import open_source
-from limbeck.evaluate.probe import compare, extract
+from limbeck.evaluate.probe import compare, extract, refuse_other_classes
 from limbeck.pack import Pack
 from limbeck_server.cli.options import PackOption, ProviderOption, ThreadsOption, onnxruntime
 from limbeck_server.cli.report import JsonOption, reporting
@@ -38,6 +38,7 @@ def evaluate(
     """
     with reporting(as_json) as report:
         sources = [*map(read_distilled, distilled), open_source(train), open_source(test)]
+        refuse_other_classes(sources)
         opened = Pack.open(pack)
         total = sum(len(source.names(i)) for source in sources for i in range(len(source.class_names)))
         done = 0

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.backends.reference import Reference
 from limbeck.engine import compile
-from limbeck.errors import ConfigError, EngineError
+from limbeck.errors import BackendUnavailableError, ConfigError, EngineError
 from limbeck.pack import Pack, shipped_packs
 from limbeck.precision import FP32
 from support.graphs import tensor, write_graph
@@ -17,6 +19,15 @@ pytestmark = pytest.mark.torch
 
 node = onnx.helper.make_node
 X, Y = tensor("x", "batch", 3), tensor("y", "batch", 3)
+
+
+@pytest.mark.parametrize("package", ["torch", "onnx"])
+def test_a_missing_package_is_named_with_the_extra_that_has_it(tmp_path, monkeypatch, package):
+    graph = write_graph(tmp_path / "graph.onnx", [node("Relu", ["x"], ["y"])], [X], [Y])
+    monkeypatch.setitem(sys.modules, package, None)  # Python's own way to say that an import shall fail
+    message = rf"the reference backend needs the '{package}' package: pip install 'limbeck\[reference\]'"
+    with pytest.raises(BackendUnavailableError, match=message):
+        compile(graph, Reference())
 
 
 @pytest.mark.parametrize(("domain", "shown"), [("", "ai.onnx"), ("com.example", "com.example")])
@@ -63,7 +74,7 @@ def test_a_dtype_that_numpy_lacks_is_refused(tmp_path):
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.elem_type = onnx.TensorProto.BFLOAT16
     onnx.save(model, graph.path)
-    with pytest.raises(EngineError, match="'x' of .* is no dense tensor of known rank and of a dtype"):
+    with pytest.raises(EngineError, match=r"'x' of .* is no dense tensor of known rank and of a dtype"):
         compile(graph, Reference())
 
 
@@ -100,7 +111,7 @@ def test_float64_rounds_nothing_between_input_and_output(tmp_path):
 
 
 def test_an_unknown_dtype_is_refused():
-    with pytest.raises(ConfigError, match="dtype None .* or 'float64', got 'float16'"):
+    with pytest.raises(ConfigError, match=r"dtype None .* or 'float64', got 'float16'"):
         Reference(dtype="float16")
 
 

@@ -148,7 +148,9 @@ def test_one_pixel_fills_the_image(fit):
 def test_crop_keeps_the_center():
     image = Image.new("RGB", (24, 8), "white")
     image.paste((255, 0, 0), (8, 0, 16, 8))
-    np.testing.assert_array_equal(pixels(encoded(image), fit="crop"), np.broadcast_to(np.reshape(RED, (3, 1, 1)), (3, 8, 8)))
+    np.testing.assert_array_equal(
+        pixels(encoded(image), fit="crop"), np.broadcast_to(np.reshape(RED, (3, 1, 1)), (3, 8, 8))
+    )
 
 
 def test_squash_keeps_everything():
@@ -202,7 +204,7 @@ def test_no_bytes_are_no_image():
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UnreadableImagesError, match="lost.png: No such file"):
+    with pytest.raises(UnreadableImagesError, match=r"lost.png: No such file"):
         decode(tmp_path / "lost.png", name="lost.png", size=8, fit="crop")
 
 

@@ -27,7 +27,11 @@ def test_images_come_in_the_order_of_names(image_folder):
 
 def test_batches_are_full_but_for_the_last(image_folder):
     source = ImageFolder(image_folder([f"a/{i}.png" for i in range(5)]))
-    assert [b.shape for b in source.images(0, size=4, fit="crop", batch=2)] == [(2, 3, 4, 4), (2, 3, 4, 4), (1, 3, 4, 4)]
+    assert [b.shape for b in source.images(0, size=4, fit="crop", batch=2)] == [
+        (2, 3, 4, 4),
+        (2, 3, 4, 4),
+        (1, 3, 4, 4),
+    ]
 
 
 def test_images_are_float32(image_folder):
@@ -67,7 +71,7 @@ def test_images_without_class_folders_are_refused_with_the_layout_that_works(ima
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no class folder in .*: it has no file"):
+    with pytest.raises(DataError, match=r"no class folder in .*: it has no file"):
         ImageFolder(tmp_path)
 
 
@@ -80,7 +84,7 @@ def test_a_class_folder_without_an_image_is_named_with_what_it_has(image_folder)
 
 
 def test_a_folder_of_splits_says_which_to_give(image_folder):
-    with pytest.raises(DataError, match="give one of them: .*/test, .*/train"):
+    with pytest.raises(DataError, match=r"give one of them: .*/test, .*/train"):
         ImageFolder(image_folder(["train/a/1.png", "test/a/1.png"]))
 
 

@@ -130,11 +130,13 @@ def test_a_float_image_outside_the_unit_range_is_named(tmp_path):
 
 def test_damage_inside_the_archive_is_an_error(tmp_path):
     rng = np.random.default_rng(0)
-    np.savez_compressed(tmp_path / "a.npz", images=rng.integers(0, 256, (50, 32, 32), np.uint8), labels=np.zeros(50, int))
+    np.savez_compressed(
+        tmp_path / "a.npz", images=rng.integers(0, 256, (50, 32, 32), np.uint8), labels=np.zeros(50, int)
+    )
     data = bytearray((tmp_path / "a.npz").read_bytes())
     data[5_000:5_100] = bytes(100)
     (tmp_path / "a.npz").write_bytes(data)
-    with pytest.raises(DataError, match="'images.npy' is damaged"):
+    with pytest.raises(DataError, match=r"'images.npy' is damaged"):
         list(NpzImages(tmp_path / "a.npz").images(0, size=4, fit="crop", batch=50))
 
 

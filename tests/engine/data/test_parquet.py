@@ -71,13 +71,13 @@ def test_a_split_is_chosen_by_name(tmp_path):
 def test_splits_are_never_mixed(tmp_path):
     write(tmp_path / "train.parquet", [0])
     write(tmp_path / "test.parquet", [0])
-    with pytest.raises(DataError, match="holds several splits; give one of them: .*:test, .*:train"):
+    with pytest.raises(DataError, match=r"holds several splits; give one of them: .*:test, .*:train"):
         parquet_files(tmp_path, None)
 
 
 def test_an_unknown_split_is_refused_with_those_there_are(tmp_path):
     write(tmp_path / "train.parquet", [0])
-    with pytest.raises(DataError, match="has no split 'val'; give .*:train"):
+    with pytest.raises(DataError, match=r"has no split 'val'; give .*:train"):
         parquet_files(tmp_path, "val")
 
 
@@ -88,7 +88,10 @@ def test_class_names_come_from_the_features_of_datasets(tmp_path):
 
 
 def test_class_names_come_from_the_key_classes(tmp_path):
-    assert open_file(write(tmp_path / "a.parquet", [0, 1], metadata={"classes": "cat\ndog"})).class_names == ("cat", "dog")
+    assert open_file(write(tmp_path / "a.parquet", [0, 1], metadata={"classes": "cat\ndog"})).class_names == (
+        "cat",
+        "dog",
+    )
 
 
 def test_strings_are_class_names_sorted(tmp_path):
@@ -122,7 +125,7 @@ def test_the_chosen_column_is_used(tmp_path):
 
 def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     path = write(tmp_path / "a.parquet", [0])
-    with pytest.raises(DataError, match="no image column 'pic': .* has the columns image, label"):
+    with pytest.raises(DataError, match=r"no image column 'pic': .* has the columns image, label"):
         open_file(path, image_column="pic")
 
 
@@ -154,7 +157,7 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path):
 
 def test_an_empty_cell_is_named_as_unreadable(tmp_path):
     source = open_file(write(tmp_path / "a.parquet", [0, 0], [png(0), None]))
-    with pytest.raises(UnreadableImagesError, match="a.parquet#1: it has no bytes"):
+    with pytest.raises(UnreadableImagesError, match=r"a.parquet#1: it has no bytes"):
         list(source.images(0, size=4, fit="crop", batch=1))
 
 

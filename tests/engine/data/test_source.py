@@ -46,7 +46,7 @@ def test_a_parquet_file_and_a_folder_of_them_are_opened(tmp_path, columns):
 
 @pytest.mark.parametrize("location", ["nowhere", "nowhere:train"])
 def test_a_place_where_nothing_is_says_what_works(tmp_path, location):
-    with pytest.raises(DataError, match="nothing at .*; give a folder with one folder a class"):
+    with pytest.raises(DataError, match=r"nothing at .*; give a folder with one folder a class"):
         open_source(tmp_path / location)
 
 
@@ -90,7 +90,7 @@ def test_skipped_images_are_kept_with_their_reasons(broken_folder):
 
 
 def test_without_the_check_an_unreadable_image_is_an_error(broken_folder):
-    with pytest.raises(UnreadableImagesError, match="a/2.png"):
+    with pytest.raises(UnreadableImagesError, match=r"a/2.png"):
         list(open_source(broken_folder).images(0, size=4, fit="crop", batch=4))
 
 

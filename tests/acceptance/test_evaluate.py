@@ -1,0 +1,40 @@
+"""`limbeck evaluate`, `inspect` and `doctor` as real processes on the shipped pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.cli import limbeck
+
+PHOTOS = Path(__file__).parents[2] / "examples/data/sign_digits/test"
+
+
+def test_evaluate_compares_distilled_random_and_all_real_images(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    assert limbeck("distill", "--data", PHOTOS, "--out", out, "--set", "num_steps=8", "--set", "strength=0.3").code == 0
+    done = limbeck("evaluate", out, "--train", PHOTOS, "--test", PHOTOS, "--seeds", "2", "--json")
+    assert done.code == 0, done.out
+    rows = [event for event in done.events if event["event"] == "accuracy"]
+    assert [(row["trained_on"], row["images"], len(row["all"])) for row in rows] == [
+        ("distilled", 10, 1),
+        ("random real", 10, 2),
+        ("all real", 413, 1),
+    ]
+    # tested on the very images it was trained on
+    assert rows[2]["mean"] > 0.99
+    assert rows[0]["mean"] > 0.2
+
+
+def test_inspect_shows_packs_and_sets_and_refuses_anything_else(tmp_path: Path) -> None:
+    done = limbeck("inspect", "mini", "--json")
+    assert done.code == 0
+    assert set(done.events[0]["graphs"]) == {"conditioner", "trunk", "encoder", "decoder", "backbone"}
+    done = limbeck("inspect", tmp_path, "--json")
+    assert done.code == 2
+    assert "neither a pack" in done.error["message"]
+
+
+def test_doctor_passes_its_probe_on_the_shipped_pack() -> None:
+    done = limbeck("doctor", "--json")
+    assert done.code == 0, done.out
+    assert done.events[-1]["passed"] is True
