@@ -45,10 +45,10 @@ docs: .venv-dev/.ready  ## README blocks and examples run, links resolve, every 
 	@touch .venv/.ready
 
 # The build world too. torch first and alone, so that no other package chooses a build of it.
-.venv-dev/.ready: pyproject.toml
+.venv-dev/.ready: pyproject.toml constraints-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "limbeck needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	@$(PYTHON) -m venv .venv-dev
 	@echo "installing torch, the exporters and the test tools into .venv-dev …"
-	@$(DEV)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -e '.[export,parquet,test,lint]'
+	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt $(TORCH)
+	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[export,parquet,test,lint]'
 	@touch .venv-dev/.ready

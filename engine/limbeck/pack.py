@@ -168,7 +168,10 @@ class Pack:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "the whole file"
-            raise PackError(f"{path} cannot be read as a pack of format {FORMAT}: {place}: {first['msg']}") from error
+            raise PackError(
+                f"{path} cannot be read as a pack of format {FORMAT}: {place}: {first['msg']}\n"
+                "export it again, or update limbeck if a newer one wrote it"
+            ) from error
 
     def graph(self, role: Role) -> Graph:
         """The graph of `role`, its files checked against their digests.

@@ -11,13 +11,13 @@ PHOTOS = Path(__file__).parents[2] / "examples/data/sign_digits/test"
 
 def test_evaluate_compares_distilled_random_and_all_real_images(tmp_path: Path) -> None:
     out = tmp_path / "set"
-    assert limbeck("distill", "--data", PHOTOS, "--out", out, "--set", "num_steps=8", "--set", "strength=0.3").code == 0
+    assert limbeck("distill", "--data", PHOTOS, "--out", out, "--ipc", "3").code == 0
     done = limbeck("evaluate", out, "--train", PHOTOS, "--test", PHOTOS, "--seeds", "2", "--json")
     assert done.code == 0, done.out
     rows = [event for event in done.events if event["event"] == "accuracy"]
     assert [(row["trained_on"], row["images"], len(row["all"])) for row in rows] == [
-        ("distilled", 10, 1),
-        ("random real", 10, 2),
+        ("distilled", 30, 1),
+        ("random real", 30, 2),
         ("all real", 413, 1),
     ]
     # tested on the very images it was trained on

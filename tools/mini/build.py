@@ -1,6 +1,6 @@
 """Build the shipped pack from the trained model and the backbone's weights.
 
-    python -m tools.mini.build --model OUT --backbone efficientnet_lite0.fp16.safetensors --pack engine/limbeck/packs/mini
+    python -m tools.mini.build --model OUT --backbone efficientnet_lite0.fp16.safetensors
 
 The same export that `limbeck export` runs, with what the manifest should say of origins and licenses. Weights are
 stored as float16; the limit of 25 MB in all is checked here.
