@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from limbeck.methods import METHODS, make_method
-from limbeck_server.cli.options import BucketOption, PackOption, ProviderOption, ThreadsOption, onnxruntime
+from limbeck_server.cli.options import (
+    BackendOption,
+    BucketOption,
+    PackOption,
+    ProviderOption,
+    ThreadsOption,
+    make_backend,
+)
 from limbeck_server.cli.report import JsonOption, parse_settings, reporting
 from limbeck_server.jobs import DistillJob
 from limbeck_server.runner.interrupt import stop_signals
@@ -34,6 +41,7 @@ def distill(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")] = False,
     image_column: Annotated[str | None, typer.Option(help="Parquet: the column with the images.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Parquet: the column with the labels.")] = None,
+    backend: BackendOption = "onnxruntime",
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -51,7 +59,7 @@ def distill(
             pack=pack,
             data=data,
             out=out,
-            backend=onnxruntime(provider, threads),
+            backend=make_backend(backend, provider, threads),
             bucket=bucket,
             skip_unreadable=skip_unreadable,
             resume=resume,

@@ -17,7 +17,7 @@ from limbeck.diffusion.models import open_models
 from limbeck.diffusion.probe import CODEC_LIMIT, DENOISER_LIMIT, probe
 from limbeck.errors import EngineError
 from limbeck.pack import Pack, shipped_packs
-from limbeck_server.cli.options import PackOption, ProviderOption, ThreadsOption, onnxruntime
+from limbeck_server.cli.options import BackendOption, PackOption, ProviderOption, ThreadsOption, make_backend
 from limbeck_server.cli.report import JsonOption, reporting
 
 PACKAGES = ("numpy", "onnxruntime", "pillow", "scikit-learn", "pyarrow", "torch", "diffusers", "onnx", "timm")
@@ -26,6 +26,7 @@ PACKAGES = ("numpy", "onnxruntime", "pillow", "scikit-learn", "pyarrow", "torch"
 def doctor(
     pack: PackOption = "mini",
     folder: Annotated[Path, typer.Option(help="Where free disk is measured.")] = Path(),
+    backend: BackendOption = "onnxruntime",
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -37,7 +38,7 @@ def doctor(
     with reporting(as_json) as report:
         import onnxruntime as ort
 
-        backend = onnxruntime(provider, threads)
+        engines = make_backend(backend, provider, threads)
         memory = psutil.virtual_memory()
         facts: dict[str, object] = {
             "limbeck": limbeck.__version__,
@@ -50,7 +51,7 @@ def doctor(
             "packs": ", ".join(shipped_packs()),
         }
         facts |= {f"package {name}": _version(name) for name in PACKAGES}
-        with open_models(Pack.open(pack), backend, bucket=1) as models:
+        with open_models(Pack.open(pack), engines, bucket=1) as models:
             found = probe(models)
         facts["probe: codec"] = f"round trip off by {found.codec_error:.3f} of a pixel's range (limit {CODEC_LIMIT})"
         facts["probe: denoiser"] = f"noise found with cosine {found.denoiser_cosine:.3f} (at least {DENOISER_LIMIT})"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from limbeck.backends.base import Backend
 from limbeck.backends.onnxruntime import CPU, OnnxRuntime
+from limbeck.backends.reference import Reference
+from limbeck.errors import ConfigError
 
+BackendName = Literal["onnxruntime", "reference"]
+
+BackendOption = Annotated[BackendName, typer.Option(help="What runs the graphs; reference is torch, slow and obvious.")]
 ProviderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -15,12 +21,20 @@ ProviderOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="Threads for one engine call.", show_default="one a core")
+    int | None, typer.Option(min=1, help="Threads for one ONNX Runtime call.", show_default="one a core")
 ]
 BucketOption = Annotated[int, typer.Option(min=1, help="Samples that share a batch; part of what decides an image.")]
 PackOption = Annotated[str, typer.Option(help="A pack folder made by `limbeck export`, or a shipped pack by name.")]
 
 
-def onnxruntime(providers: list[str] | None, threads: int | None) -> OnnxRuntime:
-    """The backend that these options ask for."""
-    return OnnxRuntime(providers=tuple(providers or (CPU,)), threads=threads)
+def make_backend(name: BackendName, providers: list[str] | None, threads: int | None) -> Backend:
+    """The backend that these options ask for.
+
+    Raises:
+        ConfigError: ONNX Runtime's settings were given for another backend.
+    """
+    if name == "onnxruntime":
+        return OnnxRuntime(providers=tuple(providers or (CPU,)), threads=threads)
+    if providers or threads:
+        raise ConfigError(f"--provider and --threads are settings of onnxruntime, not of the {name} backend")
+    return Reference()
