@@ -39,14 +39,14 @@ VALIDATION_SHARE = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Sweep ipc, strength and guidance; print a table and write every figure as JSON."""
+    """Sweep ipc, sampler, strength and guidance; print a table and write every figure as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "examples/data/sign_digits/train")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 2, 5, 10])
     parser.add_argument("--strength", type=float, nargs="+", default=[0.0, 0.3, 0.5, 0.7, 0.9])
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0, 4.0])
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--sampler", nargs="+", default=["dpm++2m:20", "ddpm:50"], help="NAME:STEPS")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args(arguments)
     pack, backend = Pack.open("mini"), OnnxRuntime()
@@ -65,23 +65,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
             random = [linear_probe(part, held_out) for part in random_subsets(real, ipc=ipc, seeds=range(10))]
             print(f"ipc {ipc:2}  random real: {_figures(random)}")
             rows.append({"ipc": ipc, "random_real": random})
-            for strength, guidance in itertools.product(options.strength, options.guidance):
-                if strength == 0 and guidance != options.guidance[0]:
-                    continue  # nothing is denoised, so nothing is guided
+            for walk, strength, guidance in itertools.product(options.sampler, options.strength, options.guidance):
+                sampler, _, steps = walk.partition(":")
                 start = time.perf_counter()
                 scores = []
                 for seed in range(options.seeds):
                     method = D4M(
-                        ipc=ipc, seed=seed, strength=strength, guidance_scale=guidance, num_steps=options.steps
+                        ipc=ipc,
+                        seed=seed,
+                        strength=strength,
+                        guidance_scale=guidance,
+                        sampler=sampler,
+                        num_steps=int(steps),
                     )
                     made = [e for e in method.distill(method.units(fit), fit, models) if isinstance(e, DistilledImages)]
                     scores.append(linear_probe(_features(made, backbone), held_out))
                 seconds = (time.perf_counter() - start) / options.seeds
-                setting = f"ipc {ipc:2}  strength {strength:.1f}  guidance {guidance:.1f}"
+                setting = f"ipc {ipc:2}  {walk:<10}  strength {strength:.1f}  guidance {guidance:.1f}"
                 print(f"{setting}: {_figures(scores)}  {seconds:.1f} s", flush=True)
-                rows.append({"ipc": ipc, "strength": strength, "guidance": guidance, "distilled": scores})
+                rows.append(
+                    {"ipc": ipc, "sampler": walk, "strength": strength, "guidance": guidance, "distilled": scores}
+                )
     machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
-    result = {"all_real": everything, "steps": options.steps, "rows": rows, "machine": machine}
+    result = {"all_real": everything, "rows": rows, "machine": machine}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 

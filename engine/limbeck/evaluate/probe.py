@@ -1,6 +1,6 @@
 """The linear probe: how good a classifier do these images train, on the features of a frozen backbone?
 
-Logistic regression on standardized features. It is convex, so its own training has no seed; the spread over seeds is
+Logistic regression. It is convex, so its own training has no seed; the spread over seeds is
 that of the images: distilled with other seeds, or drawn at random anew.
 """
 
@@ -93,13 +93,13 @@ def extract(
 
 
 def linear_probe(train: FeatureSet, test: FeatureSet) -> float:
-    """Test accuracy, 0..1, of logistic regression (L2, C=1) on features standardized by the training set."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    """Test accuracy, 0..1, of logistic regression (L2, C=1) on the features as they are.
 
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    classifier.fit(train.features, train.labels)
+    Not standardized: with a few images a class their spread says little, and random real images lost 6 points by it.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    classifier = LogisticRegression(max_iter=5000).fit(train.features, train.labels)
     return float(classifier.score(test.features, test.labels))
 
 

@@ -129,9 +129,7 @@ def _import_timm() -> ModuleType:
     try:
         import timm
     except ImportError as error:
-        raise ExportError(
-            f"a timm backbone needs the 'timm' package: pip install 'limbeck[timm]' ({error})"
-        ) from error
+        raise ExportError(f"a timm backbone needs the 'timm' package: pip install 'limbeck[timm]' ({error})") from error
     module: ModuleType = timm
     return module
 

@@ -131,9 +131,7 @@ def _latent_stats(
     mean, std = given.get("latents_mean"), given.get("latents_std")
     if mean is None or std is None:
         if options.latent_stats is not None:
-            raise ExportError(
-                f"{origin} must have the lists latents_mean and latents_std; it has: {', '.join(given)}"
-            )
+            raise ExportError(f"{origin} must have the lists latents_mean and latents_std; it has: {', '.join(given)}")
         # diffusers: scaled = (raw - shift_factor) * scaling_factor
         mean = [config.get("shift_factor") or 0.0] * channels
         std = [1 / config["scaling_factor"]] * channels

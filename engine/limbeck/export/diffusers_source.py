@@ -91,9 +91,7 @@ def _index(source: str) -> Mapping[str, Any] | None:
 def _pipeline(source: str, index: Mapping[str, Any]) -> DiffusersSource:
     import diffusers
 
-    parts = {
-        name: part[1] for name, part in index.items() if isinstance(part, list) and len(part) == 2 and part[1]
-    }
+    parts = {name: part[1] for name, part in index.items() if isinstance(part, list) and len(part) == 2 and part[1]}
     denoiser = parts.get("transformer") or parts.get("unet")
     if denoiser not in (*DIT_CLASSES, None) or parts.get("vae") not in (*KINDS, None):
         raise ExportError(

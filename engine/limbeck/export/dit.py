@@ -143,9 +143,7 @@ def export_dit(network: Any, pack: Path, options: ExportOptions) -> dict[Role, G
             "conditioner": written["conditioner"].entry(
                 check_parity("conditioner", condition, reference, condition_cases)
             ),
-            "trunk": written["trunk"].entry(
-                check_parity("trunk", _joined(condition, predict), _whole(network), cases)
-            ),
+            "trunk": written["trunk"].entry(check_parity("trunk", _joined(condition, predict), _whole(network), cases)),
         }
 
 

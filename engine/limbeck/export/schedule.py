@@ -15,9 +15,7 @@ def checked_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
         ExportError: It does not say its noise levels, or is for a network that does not predict the noise.
     """
     linear = ("beta_start", "beta_end", "beta_schedule")
-    if "num_train_timesteps" not in config or not (
-        config.get("trained_betas") or all(key in config for key in linear)
-    ):
+    if "num_train_timesteps" not in config or not (config.get("trained_betas") or all(key in config for key in linear)):
         raise ExportError(
             f"the scheduler config has no noise levels: it needs num_train_timesteps and either trained_betas or "
             f"{', '.join(linear)}; it has: {', '.join(config)}"

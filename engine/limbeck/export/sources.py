@@ -92,9 +92,7 @@ def _load(source: str, options: ExportOptions) -> dict[str, DenoiserNetwork | Co
     if found.transformer:
         network = found.transformer.network
         names = _class_names(source, found, network.config.num_embeds_ada_norm, options)
-        parts["denoiser"] = DenoiserNetwork(
-            network, describe_dit(network, names), checked_schedule(found.schedule)
-        )
+        parts["denoiser"] = DenoiserNetwork(network, describe_dit(network, names), checked_schedule(found.schedule))
     if found.codec:
         info = describe_codec(found.codec.network, found.codec.config, options)
         parts["codec"] = CodecNetwork(found.codec.network, info)
@@ -112,9 +110,7 @@ def _class_names(source: str, found: DiffusersSource, count: int, options: Expor
         origin = f"id2label of '{source}'"
         by_id = {int(key): name for key, name in found.id2label.items()}
         if sorted(by_id) != list(range(count)):
-            raise ExportError(
-                f"{origin} must name the ids 0 to {count - 1}; it names {min(by_id)} to {max(by_id)}"
-            )
+            raise ExportError(f"{origin} must name the ids 0 to {count - 1}; it names {min(by_id)} to {max(by_id)}")
         names = tuple(by_id[class_id] for class_id in range(count))
     else:
         raise ExportError(f"'{source}' does not name its {count} classes; give a file of names with --classes")

@@ -47,12 +47,12 @@ def test_decoding_is_the_networks_at_a_size_that_was_never_traced(exported, run)
 
 
 def test_more_samples_than_diffusers_treats_alike_can_be_decoded_at_once(exported, run):
-    kind, _, pack, _ = exported
+    _, _, pack, _ = exported
     assert len(run(pack, "decoder", latents=noise(65, 4, 2, 2))["pixels"]) == 65
 
 
 def test_only_a_codec_with_a_posterior_gives_its_log_variance(exported, run):
-    kind, codec, pack, manifest = exported
+    kind, codec, pack, _ = exported
     pixels = noise(1, 3, 16, 16)
     found = run(pack, "encoder", pixels=pixels)
     if kind == "tiny":
