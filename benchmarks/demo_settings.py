@@ -1,6 +1,6 @@
 """Choose the demo's settings: D4M on a part of the training split, measured on the rest of it, never on the test split.
 
-    python benchmarks/demo_settings.py --out benchmarks/results/demo_settings-DATE.json
+    python -m benchmarks.demo_settings --out benchmarks/results/demo_settings-DATE.json
 
 The training split is cut in photo order (neighboring photos show the same hand): the first four fifths are distilled
 and give the random real images, the last fifth is the validation part. The classifier is the demo's.
@@ -14,13 +14,13 @@ import itertools
 import json
 import os
 import platform
-import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from tools.mini.split import fit_and_validation, photos
 
 from limbeck.arrays import Images, Latents
 from limbeck.backbone import PackBackbone, open_backbone
@@ -35,7 +35,6 @@ from limbeck.methods.d4m import D4M
 from limbeck.pack import Pack
 
 ROOT = Path(__file__).parents[1]
-VALIDATION_SHARE = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,20 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parts(data: Path, folder: Path) -> tuple[ImageSource, ImageSource]:
     """The training split as two ImageFolders of links, cut in photo order."""
-    photos = sorted((path for path in data.glob("*/*") if path.is_file()), key=lambda path: _photo_number(path.name))
-    cut = len(photos) - round(len(photos) * VALIDATION_SHARE)
-    for name, part in (("fit", photos[:cut]), ("validation", photos[cut:])):
-        for photo in part:
+    files = photos(data)
+    for name, rows in zip(("fit", "validation"), fit_and_validation(len(files)), strict=True):
+        for photo in files[rows.start : rows.stop]:
             link = folder / name / photo.parent.name / photo.name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(photo.resolve())
     return open_source(folder / "fit"), open_source(folder / "validation")
-
-
-def _photo_number(name: str) -> int:
-    found = re.search(r"\d+", name)
-    assert found, f"{name} has no photo number"
-    return int(found[0])
 
 
 def _features(made: Sequence[DistilledImages], backbone: PackBackbone) -> FeatureSet:

@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     codec = load_taesd3(options.encoder, options.decoder)
     for name in ("train", "test"):
-        images = read_split(options.data / f"{name}.parquet").images
+        images = read_split(options.data / name).images
         latents = encode(codec, images)
         print(f"{name}: reconstruction PSNR {psnr(images, decode(codec, latents)):.2f} dB")
         if name == "train":

@@ -3,15 +3,14 @@
 Every array of images here has shape (count, 3, height, width), float32 in [-1, 1], RGB.
 """
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from tools.mini.split import photos
 from torch import Tensor
 
 
@@ -29,11 +28,11 @@ class LabeledImages:
 
 
 def read_split(path: Path) -> LabeledImages:
-    """All images of one Parquet file with columns `image` {bytes, path} and `label`."""
-    table = pq.read_table(path, columns=["image", "label"])
-    decoded = [np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in table["image"].to_pylist()]
+    """All images of one split, a folder that `tools.mini.split` wrote."""
+    files = photos(path)
+    decoded = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     pixels = torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).float()
-    return LabeledImages(images=pixels / 127.5 - 1, labels=torch.tensor(table["label"].to_pylist()))
+    return LabeledImages(images=pixels / 127.5 - 1, labels=torch.tensor([int(file.parent.name) for file in files]))
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

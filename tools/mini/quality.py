@@ -195,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = ModelFolder.read(options.folder)
     folder.transformer.half().float()
     folder.codec.half().float()
-    train, test = (read_split(options.data / f"{name}.parquet") for name in ("train", "test"))
+    train, test = (read_split(options.data / name) for name in ("train", "test"))
     judge = fit_classifier(train, seed=SEED)
     measurement = Measurement(folder, train, test, options.backbone)
     codec_test = measurement.through_codec(test.images, test.labels)

@@ -273,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.resume:
         latents = Latents.load(encoded)
     else:
-        latents = encode_training_images(read_split(options.data / "train.parquet"), codec.to(device), config)
+        latents = encode_training_images(read_split(options.data / "train"), codec.to(device), config)
         latents.save(encoded)
     trainer = Trainer(config, latents, device)
     if options.resume:

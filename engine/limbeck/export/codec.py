@@ -127,7 +127,7 @@ def _latent_stats(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     origin, given = "the codec's config", config
     if options.latent_stats is not None:
-        origin, given = str(options.latent_stats), json.loads(options.latent_stats.read_text())
+        origin, given = str(options.latent_stats), _read_json(options.latent_stats)
     mean, std = given.get("latents_mean"), given.get("latents_std")
     if mean is None or std is None:
         if options.latent_stats is not None:
@@ -141,3 +141,11 @@ def _latent_stats(
             f"this codec needs {channels} of each, and each deviation above 0"
         )
     return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ExportError(f"cannot read the latent statistics in '{path}': {error}") from error
+    return content

@@ -1,9 +1,11 @@
 """A torch network to an ONNX file: trace, clean, shrink, write.
 
-trace    torch.export with symbolic sizes, attention as one node
-clean    no stack traces, no machine paths, no stale shapes of intermediate values
-shrink   float16 storage where it loses nothing
-write    one file, or a file with its weights beside it
+    trace    torch.export with symbolic sizes, attention as one node
+    clean    no stack traces, no machine paths, no stale shapes of intermediate values
+    shrink   float16 storage where it loses nothing
+    write    one file, or a file with its weights beside it
+
+Each step changes the graph in memory; only the last touches the disk.
 """
 
 from __future__ import annotations

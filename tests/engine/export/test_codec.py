@@ -112,6 +112,11 @@ def test_a_file_without_statistics_is_refused(tmp_path, make_codec):
         describe_codec(make_codec("tiny"), {}, ExportOptions(latent_stats=path))
 
 
+def test_a_missing_file_of_statistics_is_named(tmp_path, make_codec):
+    with pytest.raises(ExportError, match=r"cannot read the latent statistics in .*missing\.json"):
+        describe_codec(make_codec("tiny"), {}, ExportOptions(latent_stats=tmp_path / "missing.json"))
+
+
 @pytest.mark.parametrize("std", [[1, 1, 1], [1, 1, 1, 0]], ids=["too-few", "zero"])
 def test_statistics_that_cannot_standardize_are_refused(make_codec, std):
     with pytest.raises(ExportError, match="this codec needs 4 of each, and each deviation above 0"):
