@@ -1,8 +1,10 @@
 """Image backbones to one graph: normalized pixels to a feature vector.
 
-timm:NAME                        any image network of timm, its classifier taken off
-efficientnet-lite0:FILE          a safetensors file in lukemelas' names
-mobilenetv2:FILE                 a safetensors file in tonylins' names
+    timm:NAME                  any image network of timm, its classifier taken off
+    efficientnet-lite0:FILE    a safetensors file in lukemelas' names
+    mobilenetv2:FILE           a safetensors file in tonylins' names
+
+What a pixel must be normalized with is part of the network, and goes into the manifest.
 """
 
 from __future__ import annotations
