@@ -10,7 +10,10 @@ while [ -e "demo/run-$run" ]; do run=$((run + 1)); done
 out="demo/run-$run"
 
 for seed in 0 1 2; do
-    "$limbeck" distill --data "$data/train" --ipc 5 --seed "$seed" --out "$out/seed-$seed"
+    echo "distilling with seed $seed …"
+    "$limbeck" distill --data "$data/train" --ipc 5 --seed "$seed" --out "$out/seed-$seed" \
+        --set sampler=ddpm --set num_steps=50 --set strength=0.5 --set guidance_scale=3
 done
+echo "measuring what the images are worth …"
 "$limbeck" evaluate "$out/seed-0" "$out/seed-1" "$out/seed-2" --train "$data/train" --test "$data/test"
-echo "the distilled images: $out/seed-0/preview.png"
+echo "the distilled images, to look at: $out/seed-0/preview.png"
