@@ -15,6 +15,7 @@ recorded, and no safety checker turns images black.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -120,6 +121,8 @@ class D4M:
 
     def distill(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Event]:
         """Make `units`; batches are filled across classes up to the bucket."""
+        batches = math.ceil(len(units) * self.ipc / models.bucket)
+        number = 0
         waiting: list[_Sample] = []
         images: dict[int, list[Images]] = {}
         for position, unit in enumerate(units):
@@ -131,7 +134,8 @@ class D4M:
             last = position + 1 == len(units)
             while len(waiting) >= models.bucket or (last and waiting):
                 batch, waiting = waiting[: models.bucket], waiting[models.bucket :]
-                made = yield from self._generate(batch, models)
+                made = yield from self._generate(batch, models, number=number, batches=batches)
+                number += 1
                 for sample, image in zip(batch, made, strict=True):
                     done = images.setdefault(sample.unit.index, [])
                     done.append(image)
@@ -160,7 +164,9 @@ class D4M:
                 yield models.codec.encode(images)
             index += len(images)
 
-    def _generate(self, batch: Sequence[_Sample], models: Models) -> Generator[Event, None, Images]:
+    def _generate(
+        self, batch: Sequence[_Sample], models: Models, *, number: int, batches: int
+    ) -> Generator[Event, None, Images]:
         """Noise the prototypes, carry them back and decode them; one event a step."""
         walk = sampler(self.sampler)
         times = walk.times(models.schedule, self.num_steps, strength=self.strength)
@@ -184,7 +190,7 @@ class D4M:
         )
         for step, moved in enumerate(steps, start=1):
             latents = moved
-            yield Progress("denoise", step, len(times) - 1)
+            yield Progress("denoise", number * (len(times) - 1) + step, batches * (len(times) - 1))
         if not np.isfinite(latents).all():
             raise EngineError("the denoiser gave values that are not finite; check the pack with `limbeck doctor`")
         return models.codec.decode(latents)
