@@ -120,6 +120,9 @@ def test_an_output_folder_that_exists_is_left_alone(few_photos: Path, tmp_path: 
     ("more", "code", "message"),
     [
         (("--ipc", "0"), 2, "ipc must be at least 1, got 0"),
+        (("--set", "guidance_scale=-1"), 2, "guidance scale must be"),
+        (("--set", "num_steps=2000"), 2, "num_steps=2000 does not fit"),
+        (("--set", "ipc=3"), 2, "unknown setting 'ipc'"),
         (("--ipc", "7"), 3, "class '0' has 6 images, fewer than ipc=7"),
         (("--method", "d5m"), 2, "unknown method 'd5m'"),
         (("--set", "strenght=0.5"), 2, "did you mean 'strength'?"),

@@ -133,10 +133,13 @@ def compare(distilled: Sequence[FeatureSet], train: FeatureSet, test: FeatureSet
         DataError: The distilled sets differ in size, or classes are missing.
     """
     sizes = {len(part.labels) for part in distilled}
-    classes = {tuple(np.unique(part.labels)) for part in (*distilled, train, test)}
+    classes = {tuple(np.unique(part.labels).tolist()) for part in (*distilled, train, test)}
     if len(sizes) != 1 or len(classes) != 1:
-        raise DataError(f"the sets cannot be compared: sizes {sorted(sizes)}, classes {sorted(classes)}")
-    ipc = sizes.pop() // len(classes.pop())
+        raise DataError(f"the sets cannot be compared: they have {sorted(sizes)} images and labels {sorted(classes)}")
+    (labels,) = classes
+    if len(labels) < 2:
+        raise DataError("a classifier needs two classes at least, these sets have one")
+    ipc = sizes.pop() // len(labels)
     draws = random_subsets(train, ipc=ipc, seeds=range(seeds))
     return [
         Accuracy("distilled", len(distilled[0].labels), tuple(linear_probe(part, test) for part in distilled)),

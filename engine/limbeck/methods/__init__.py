@@ -25,7 +25,7 @@ def make_method(name: str, *, ipc: int, seed: int = 0, preset: str = "default", 
         ipc: Images per class.
         seed: The job's seed.
         preset: "default", limbeck's settings, or "faithful", the official release's.
-        settings: Other fields by name; they win over the preset. Text is converted to the field's type.
+        settings: The other fields by name; they win over the preset. Text is converted to the field's type.
 
     Raises:
         ConfigError: An unknown method, preset or setting, or a value that does not fit.
@@ -35,7 +35,7 @@ def make_method(name: str, *, ipc: int, seed: int = 0, preset: str = "default", 
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset '{preset}'; there is {', '.join(PRESETS)}")
     kind = METHODS[name]
-    known = [field.name for field in fields(kind)]
+    known = [field.name for field in fields(kind) if field.name not in ("ipc", "seed")]
     for setting in settings:
         if setting not in known:
             near = difflib.get_close_matches(setting, known, n=1)

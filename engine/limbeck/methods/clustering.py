@@ -18,13 +18,12 @@ from limbeck.arrays import Array, Latents
 Clustering = Literal["full", "minibatch"]
 
 
-def kmeans_full(latents: Iterable[Latents], clusters: int, *, chunk: int, seed: int) -> Array:
+def kmeans_full(latents: Iterable[Latents], clusters: int, *, seed: int) -> Array:
     """Centers of Lloyd's k-means over all latents, the best of 10 starts.
 
     Args:
         latents: Batches of shape (n, …); all are held in memory, flattened.
         clusters: How many centers; there must be as many latents.
-        chunk: Not used: both functions have one signature.
         seed: Fixes the starts.
 
     Returns:

@@ -22,7 +22,7 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 
-from limbeck.arrays import Images, Latents
+from limbeck.arrays import Images, Latents, Times
 from limbeck.data.base import Fit, ImageSource
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.guidance import Guided
@@ -52,7 +52,7 @@ class D4M:
         batch_factor: Mini-batch k-means is fed `batch_factor * ipc` latents at a time.
         sample_posterior: Draw the latent of a real image from the codec's posterior instead of taking its mean.
         fit: How real images become square.
-        scratch_bytes: The most memory that "full" may hold in latents.
+        scratch_bytes: The most latents of a class that "full" takes, in bytes; clustering needs about twice that.
     """
 
     name: ClassVar[str] = "d4m"
@@ -96,7 +96,7 @@ class D4M:
         )
 
     def check(self, source: ImageSource, models: Models) -> None:
-        """Refuse classes with fewer images than `ipc`, unknown classes, and latents beyond `scratch_bytes`."""
+        """Refuse small or unknown classes, walks and guidance that cannot be, and latents beyond `scratch_bytes`."""
         largest = 0
         for class_id, name in enumerate(source.class_names):
             count = len(source.names(class_id))
@@ -108,6 +108,12 @@ class D4M:
                 )
         if self.condition == "class":
             models.conditioning.of_classes(source.class_names)
+        self._guided(models)
+        if len(self._times(models)) == 1 and self.strength > 0:
+            raise ConfigError(
+                f"strength={self.strength} of num_steps={self.num_steps} is no step at all; raise one of them, "
+                "or set strength=0 to decode the prototypes themselves"
+            )
         needed = largest * 4 * int(np.prod(models.latent_shape))
         if self.clustering == "full" and needed > self.scratch_bytes:
             raise ConfigError(
@@ -146,9 +152,11 @@ class D4M:
         """The class's k-means centers, shape (ipc, channels, height, width)."""
         name = source.class_names[class_id]
         seed = small_seed(self.seed, name, "k-means")
-        cluster = kmeans_full if self.clustering == "full" else kmeans_minibatch
         latents = self._latents(class_id, source, models)
-        centers = cluster(latents, self.ipc, chunk=self.batch_factor * self.ipc, seed=seed)
+        if self.clustering == "full":
+            centers = kmeans_full(latents, self.ipc, seed=seed)
+        else:
+            centers = kmeans_minibatch(latents, self.ipc, chunk=self.batch_factor * self.ipc, seed=seed)
         return centers.reshape(self.ipc, *models.latent_shape)
 
     def _latents(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents]:
@@ -168,20 +176,12 @@ class D4M:
         self, batch: Sequence[_Sample], models: Models, *, number: int, batches: int
     ) -> Generator[Event, None, Images]:
         """Noise the prototypes, carry them back and decode them; one event a step."""
-        walk = sampler(self.sampler)
-        times = walk.times(models.schedule, self.num_steps, strength=self.strength)
+        times = self._times(models)
         columns = np.repeat(times[:, None], len(batch), axis=1)
         latents = np.stack([sample.prototype for sample in batch])
         latents = models.schedule.add_noise(latents, self._noises(batch, "start"), columns[0])
-        steps = walk(
-            Guided(
-                models.denoiser,
-                models.conditioning,
-                scale=self.guidance_scale,
-                interval=self.guidance_interval,
-                channels=self.guided_channels,
-                num_times=models.schedule.num_times,
-            ),
+        steps = sampler(self.sampler)(
+            self._guided(models),
             latents,
             self._condition(batch, models),
             schedule=models.schedule,
@@ -194,6 +194,19 @@ class D4M:
         if not np.isfinite(latents).all():
             raise EngineError("the denoiser gave values that are not finite; check the pack with `limbeck doctor`")
         return models.codec.decode(latents)
+
+    def _times(self, models: Models) -> Times:
+        return sampler(self.sampler).times(models.schedule, self.num_steps, strength=self.strength)
+
+    def _guided(self, models: Models) -> Guided:
+        return Guided(
+            models.denoiser,
+            models.conditioning,
+            scale=self.guidance_scale,
+            interval=self.guidance_interval,
+            channels=self.guided_channels,
+            num_times=models.schedule.num_times,
+        )
 
     def _condition(self, batch: Sequence[_Sample], models: Models) -> Condition:
         if self.condition == "none":

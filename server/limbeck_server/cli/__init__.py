@@ -1,6 +1,6 @@
 """The command line: one file a command, wired together here.
 
-Only this package and `limbeck_server.app` choose implementations; everything below takes what it needs as arguments.
+Only this package chooses implementations; everything below takes what it needs as arguments.
 """
 
 from __future__ import annotations

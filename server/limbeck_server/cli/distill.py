@@ -66,8 +66,7 @@ def distill(
             image_column=image_column,
             label_column=label_column,
         )
-        stopping = stop_signals(lambda: report.warn("stopping at the end of this step; once more stops at once"))
-        with stopping as stop, report.progress():
+        with stop_signals() as stop, report.progress():
             result = run_distill(job, on_progress=report.step, should_stop=stop)
         for name, reason in result.skipped:
             report.warn(f"left out: {name}: {reason}")

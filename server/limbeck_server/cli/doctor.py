@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,7 @@ PACKAGES = ("numpy", "onnxruntime", "pillow", "scikit-learn", "pyarrow", "torch"
 
 def doctor(
     pack: PackOption = "mini",
-    folder: Annotated[Path, typer.Option(help="Where free disk is measured.")] = Path(),
+    folder: Annotated[Path, typer.Option(help="Where free disk is measured.", exists=True)] = Path(),
     backend: BackendOption = "onnxruntime",
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
@@ -51,16 +52,29 @@ def doctor(
             "packs": ", ".join(shipped_packs()),
         }
         facts |= {f"package {name}": _version(name) for name in PACKAGES}
+        report.event("machine", **facts)
+        report.table("this machine", ["what", "found"], list(facts.items()))
         with open_models(Pack.open(pack), engines, bucket=1) as models:
             found = probe(models)
-        facts["probe: codec"] = f"round trip off by {found.codec_error:.3f} of a pixel's range (limit {CODEC_LIMIT})"
-        facts["probe: denoiser"] = f"noise found with cosine {found.denoiser_cosine:.3f} (at least {DENOISER_LIMIT})"
-        report.event("doctor", passed=found.passed, **facts)
-        report.table("limbeck doctor", ["what", "found"], list(facts.items()))
+        report.event("probe", passed=found.passed, **asdict(found))
+        report.table(
+            f"the engines of pack {pack}",
+            ["probe", "found", "limit"],
+            [
+                [
+                    "codec: error of the round trip, of a pixel's range",
+                    f"{found.codec_error:.3f}",
+                    f"at most {CODEC_LIMIT}",
+                ],
+                [
+                    "denoiser: cosine of found and true noise",
+                    f"{found.denoiser_cosine:.3f}",
+                    f"at least {DENOISER_LIMIT}",
+                ],
+            ],
+        )
         if not found.passed:
-            raise EngineError(
-                f"the engines of pack '{pack}' compute wrong numbers on this machine, see the probe above"
-            )
+            raise EngineError(f"the engines of pack '{pack}' compute wrong numbers on this machine, see the probe")
 
 
 def _version(package: str) -> str:

@@ -34,7 +34,7 @@ def export(
 ) -> None:
     """Export networks to ONNX graphs in a pack.
 
-    Each graph is compared with its torch network before the pack is written. Needs: pip install 'limbeck[export]'
+    Each graph is compared with its torch network before the pack is written. Needs: pip install 'limbeck\\[export]'
 
     Example: limbeck export facebook/DiT-XL-2-256 --out packs/dit-xl
     """

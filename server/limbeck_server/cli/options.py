@@ -21,9 +21,11 @@ ProviderOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="Threads for one ONNX Runtime call.", show_default="one a core")
+    int | None, typer.Option(min=1, max=1024, help="Threads for one ONNX Runtime call.", show_default="one a core")
 ]
-BucketOption = Annotated[int, typer.Option(min=1, help="Samples that share a batch; part of what decides an image.")]
+BucketOption = Annotated[
+    int, typer.Option(min=1, max=4096, help="Samples that share a batch; part of what decides an image.")
+]
 PackOption = Annotated[str, typer.Option(help="A pack folder made by `limbeck export`, or a shipped pack by name.")]
 
 

@@ -7,6 +7,7 @@ message and its exit code.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated
@@ -23,8 +24,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-from limbeck.errors import LimbeckError
+from limbeck.errors import EngineError, Interrupted, LimbeckError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line instead of text.")]
 
@@ -43,7 +45,8 @@ class Report:
     def event(self, event: str, **fields: object) -> None:
         """A machine-readable result; printed only with `--json`."""
         if self.as_json:
-            print(json.dumps({"event": event, **fields}, default=str), flush=True)
+            sys.stdout.write(json.dumps({"event": event, **fields}, default=str) + "\n")
+            sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """A line for a person; nothing with `--json`."""
@@ -51,7 +54,7 @@ class Report:
             self._out.print(text, markup=False)
 
     def warn(self, text: str) -> None:
-        """A line on standard error, in either form."""
+        """A line on standard error, or an event with `--json`."""
         if self.as_json:
             self.event("warning", message=text)
         else:
@@ -63,11 +66,11 @@ class Report:
         """A small table for a person; nothing with `--json`. With `numbers`, all but the first column align right."""
         if self.as_json:
             return
-        table = Table(title=title, title_justify="left")
+        table = Table(title=Text(title), title_justify="left")
         for i, column in enumerate(columns):
             table.add_column(column, justify="right" if numbers and i else "left")
         for row in rows:
-            table.add_row(*(str(cell) for cell in row))
+            table.add_row(*(Text(str(cell)) for cell in row))
         self._out.print(table)
 
     @contextmanager
@@ -110,14 +113,26 @@ def reporting(as_json: bool) -> Iterator[Report]:
     """The block of a command: its report, and errors turned into exit codes.
 
     Raises:
-        typer.Exit: With the code of the `LimbeckError` that was raised inside.
+        typer.Exit: With the code of the `LimbeckError` that was raised inside, or that stands for what was raised:
+            Ctrl-C, a file that the system refuses, memory that is not there.
     """
     report = Report(as_json=as_json)
     try:
         yield report
     except LimbeckError as error:
-        report.error(error)
-        raise typer.Exit(error.exit_code) from error
+        found = error
+    except KeyboardInterrupt:
+        found = Interrupted("stopped by Ctrl-C")
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        found = LimbeckError(f"the system refused a file: {error}")
+    except MemoryError as error:
+        found = EngineError(f"out of memory: {error}; lower --bucket or --threads")
+    else:
+        return
+    report.error(found)
+    raise typer.Exit(found.exit_code)
 
 
 def parse_settings(pairs: Sequence[str]) -> Mapping[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,11 +10,11 @@ from types import FrameType
 
 
 @contextmanager
-def stop_signals(on_first: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+def stop_signals() -> Iterator[Callable[[], bool]]:
     """Within the block, SIGINT and SIGTERM set a flag; the value given answers whether one came.
 
-    `on_first` is called at the first signal, to tell the user that the step is being finished. A second signal acts
-    as it did before the block, so an impatient Ctrl-C still stops at once; what is finished is on disk either way.
+    The first says on standard error that the step is being finished. A second signal acts as it did before the block,
+    so an impatient Ctrl-C still stops at once; what is finished is on disk either way.
     """
     stopped = False
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -26,7 +27,8 @@ def stop_signals(on_first: Callable[[], None]) -> Iterator[Callable[[], bool]]:
         nonlocal stopped
         stopped = True
         restore()
-        on_first()
+        # not print: a handler may run in the middle of another one
+        os.write(2, b"stopping at the end of this step; once more stops at once\n")
 
     for number in before:
         signal.signal(number, handle)

@@ -120,6 +120,23 @@ def test_latents_beyond_the_scratch_memory_are_refused_with_a_way_out(source: Ar
         D4M(ipc=1, scratch_bytes=100).check(source, gaussian_models())
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"guidance_scale": -1.0}, "guidance scale"),
+        ({"guidance_interval": (0.9, 0.1)}, "interval"),
+        ({"num_steps": 2000}, "num_steps=2000"),
+        ({"num_steps": 1, "strength": 0.7}, "no step at all"),
+        ({"sampler": "pndm-img2img", "strength": 1.0}, "pndm-img2img"),
+    ],
+)
+def test_walks_and_guidance_that_cannot_be_are_refused_by_the_check(
+    source: ArraySource, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        D4M(ipc=1, **settings).check(source, gaussian_models())  # type: ignore[arg-type]
+
+
 def test_latents_that_are_not_finite_are_refused(source: ArraySource) -> None:
     models = gaussian_models()
     broken = dataclasses.replace(models, denoiser=lambda z, t, c: np.full_like(z, np.nan))

@@ -1,0 +1,71 @@
+"""Ask the shipped pack itself for digits, by limbeck's own engines and samplers; the judge of `quality` reads them.
+
+    python -m tools.mini.pack_quality
+
+`quality` measures the network in torch, before it is exported. This measures what users run. Prints and writes the
+share of images that the judge reads as the digit that was asked for.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tools.mini.classifier import fit_classifier, hits
+from tools.mini.images import read_split
+
+from limbeck.backends.onnxruntime import OnnxRuntime
+from limbeck.diffusion.guidance import Guided
+from limbeck.diffusion.models import Models, open_models
+from limbeck.diffusion.samplers import SamplerName, finish, sampler
+from limbeck.pack import Pack
+
+WALKS: tuple[tuple[SamplerName, int], ...] = (("dpm++2m", 20), ("ddpm", 50))
+GUIDANCE_SCALES = (4.0, 6.0)
+PER_CLASS = 50
+SEED = 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure every sampler at every scale."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", default="mini")
+    parser.add_argument("--data", type=Path, default=Path("examples/data/sign_digits"))
+    parser.add_argument("--json", type=Path, default=Path("tools/mini/pack_quality.json"))
+    options = parser.parse_args(arguments)
+    judge = fit_classifier(read_split(options.data / "train"), seed=SEED)
+    rows = []
+    with open_models(Pack.open(options.pack), OnnxRuntime(), bucket=50) as models:
+        for name, steps in WALKS:
+            for scale in GUIDANCE_SCALES:
+                right = torch.cat([_right(judge, models, name, steps, scale, digit) for digit in range(10)])
+                row = {"sampler": name, "steps": steps, "guidance": scale, "share": right.float().mean().item()}
+                print(row, flush=True)
+                rows.append(row)
+    options.json.write_text(json.dumps({"per_class": PER_CLASS, "seed": SEED, "rows": rows}, indent=1) + "\n")
+
+
+def _right(
+    judge: torch.nn.Module, models: Models, name: SamplerName, steps: int, scale: float, digit: int
+) -> torch.Tensor:
+    """Whether each of `PER_CLASS` images of a digit is read as that digit."""
+    rng = np.random.default_rng([SEED, digit])
+    shape = (PER_CLASS, *models.latent_shape)
+    start = rng.standard_normal(shape, dtype=np.float32)
+    walk = sampler(name)
+    steps_made = walk(
+        Guided(models.denoiser, models.conditioning, scale=scale, num_times=models.schedule.num_times),
+        start,
+        models.conditioning.of_classes([str(digit)] * PER_CLASS),
+        schedule=models.schedule,
+        times=walk.times(models.schedule, steps),
+        noise=lambda step: rng.standard_normal(shape, dtype=np.float32),
+    )
+    images = torch.from_numpy(models.codec.decode(finish(start, steps_made)))
+    return hits(judge, images * 2 - 1, torch.full((PER_CLASS,), digit))
+
+
+if __name__ == "__main__":
+    main()
