@@ -66,7 +66,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_files(
     few_photos: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "distilled"
-    moments = [("prototypes", 3), ("denoise", 2), ("denoise", 5), ("prototypes", 6)]
+    moments = [("encode", 18), ("denoise", 2), ("denoise", 5), ("encode", 30)]
     for stage, step in moments:
         process = start(*arguments(few_photos, out, "--resume"))
         wait_for(process, [("event", "progress"), ("stage", stage), ("done", step)])

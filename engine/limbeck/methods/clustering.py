@@ -1,4 +1,4 @@
-"""k-means over a stream of latents, two ways: held in memory, or a mini-batch at a time.
+"""k-means over latents that come batch by batch, two ways: held in memory, or a mini-batch at a time.
 
 scikit-learn does the clustering, on one thread: its parallel sums are added in the order the threads finish, and a
 result must be the same in every run.
@@ -7,9 +7,9 @@ result must be the same in every run.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -18,59 +18,76 @@ from limbeck.arrays import Array, Latents
 Clustering = Literal["full", "minibatch"]
 
 
-def kmeans_full(latents: Iterable[Latents], clusters: int, *, seed: int) -> Array:
-    """Centers of Lloyd's k-means over all latents, the best of 10 starts.
+class Clusters(Protocol):
+    """Takes latents, gives the centers of their clusters."""
+
+    def add(self, latents: Latents) -> None:
+        """Take a batch of shape (n, …)."""
+        ...
+
+    def centers(self) -> Array:
+        """Shape (clusters, dimensions), float32. As many latents as clusters must have been added."""
+        ...
+
+
+class FullKMeans:
+    """Lloyd's k-means over all latents at once, the best of 10 starts.
 
     Args:
-        latents: Batches of shape (n, …); all are held in memory, flattened.
-        clusters: How many centers; there must be as many latents.
+        clusters: How many centers.
         seed: Fixes the starts.
-
-    Returns:
-        Shape (clusters, dimensions), float32.
     """
-    from sklearn.cluster import KMeans
 
-    points = np.concatenate([_flat(batch) for batch in latents])
-    with _one_thread():
-        fitted = KMeans(clusters, n_init=10, random_state=seed).fit(points)
-    return np.asarray(fitted.cluster_centers_, np.float32)
+    def __init__(self, clusters: int, *, seed: int) -> None:
+        """Start with nothing."""
+        self._clusters = clusters
+        self._seed = seed
+        self._held: list[Array] = []
+
+    def add(self, latents: Latents) -> None:
+        self._held.append(_flat(latents))
+
+    def centers(self) -> Array:
+        from sklearn.cluster import KMeans
+
+        with _one_thread():
+            fitted = KMeans(self._clusters, n_init=10, random_state=self._seed).fit(np.concatenate(self._held))
+        return np.asarray(fitted.cluster_centers_, np.float32)
 
 
-def kmeans_minibatch(latents: Iterable[Latents], clusters: int, *, chunk: int, seed: int) -> Array:
-    """Centers of mini-batch k-means (Sculley 2010) over latents that are never held at once.
+class StreamedKMeans:
+    """Mini-batch k-means (Sculley 2010) over latents that are never held all at once.
 
     Args:
-        latents: Batches of shape (n, …).
-        clusters: How many centers; there must be as many latents.
+        clusters: How many centers.
         chunk: Latents in one mini-batch, at least `clusters`. What is left at the end is a smaller one.
         seed: Fixes the start, which is chosen among the first mini-batch.
-
-    Returns:
-        Shape (clusters, dimensions), float32.
     """
-    from sklearn.cluster import MiniBatchKMeans
 
-    fitted = MiniBatchKMeans(clusters, batch_size=chunk, n_init="auto", random_state=seed)
-    with _one_thread():
-        for points in _chunks(latents, chunk):
-            fitted.partial_fit(points)
-    return np.asarray(fitted.cluster_centers_, np.float32)
+    def __init__(self, clusters: int, *, chunk: int, seed: int) -> None:
+        """Start with nothing."""
+        from sklearn.cluster import MiniBatchKMeans
 
+        self._chunk = chunk
+        self._fitted = MiniBatchKMeans(clusters, batch_size=chunk, n_init="auto", random_state=seed)
+        self._held: Array | None = None
 
-def _chunks(latents: Iterable[Latents], chunk: int) -> Iterator[Array]:
-    """The same latents, flattened, in arrays of `chunk` rows; the last may be smaller."""
-    held: list[Array] = []
-    for batch in latents:
-        held.append(_flat(batch))
-        if sum(map(len, held)) >= chunk:
-            points = np.concatenate(held)
-            whole = len(points) // chunk * chunk
-            yield from np.split(points[:whole], whole // chunk)
-            held = [points[whole:]]
-    rest = np.concatenate(held)
-    if len(rest):
-        yield rest
+    def add(self, latents: Latents) -> None:
+        points = _flat(latents) if self._held is None else np.concatenate([self._held, _flat(latents)])
+        while len(points) >= self._chunk:
+            self._fit(points[: self._chunk])
+            points = points[self._chunk :]
+        self._held = points
+
+    def centers(self) -> Array:
+        if self._held is not None and len(self._held):
+            self._fit(self._held)
+            self._held = None
+        return np.asarray(self._fitted.cluster_centers_, np.float32)
+
+    def _fit(self, points: Array) -> None:
+        with _one_thread():
+            self._fitted.partial_fit(points)
 
 
 def _flat(latents: Latents) -> Array:

@@ -30,7 +30,7 @@ from limbeck.diffusion.models import Models
 from limbeck.diffusion.samplers import SamplerName, sampler
 from limbeck.errors import ConfigError, DataError, EngineError
 from limbeck.methods.base import DistilledImages, Event, Progress, Unit
-from limbeck.methods.clustering import Clustering, kmeans_full, kmeans_minibatch
+from limbeck.methods.clustering import Clustering, Clusters, FullKMeans, StreamedKMeans
 from limbeck.randomness import generator, small_seed
 
 
@@ -127,20 +127,24 @@ class D4M:
 
     def distill(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Event]:
         """Make `units`; batches are filled across classes up to the bucket."""
-        batches = math.ceil(len(units) * self.ipc / models.bucket)
-        number = 0
+        num_images = sum(len(source.names(class_id)) for unit in units for class_id in unit.class_ids)
+        num_batches = math.ceil(len(units) * self.ipc / models.bucket)
+        encoded = number = 0
         waiting: list[_Sample] = []
         images: dict[int, list[Images]] = {}
-        for position, unit in enumerate(units):
+        for unit in units:
             (class_id,) = unit.class_ids
-            prototypes = self.prototypes(class_id, source, models)
-            yield Progress("prototypes", position + 1, len(units))
             name = source.class_names[class_id]
+            clusters = self._clusters(name)
+            for latents in self._latents(class_id, source, models):
+                clusters.add(latents)
+                encoded += len(latents)
+                yield Progress("encode", encoded, num_images)
+            prototypes = clusters.centers().reshape(self.ipc, *models.latent_shape)
             waiting += [_Sample(unit, name, index, prototypes[index]) for index in range(self.ipc)]
-            last = position + 1 == len(units)
-            while len(waiting) >= models.bucket or (last and waiting):
+            while len(waiting) >= models.bucket or (unit is units[-1] and waiting):
                 batch, waiting = waiting[: models.bucket], waiting[models.bucket :]
-                made = yield from self._generate(batch, models, number=number, batches=batches)
+                made = yield from self._generate(batch, models, number=number, num_batches=num_batches)
                 number += 1
                 for sample, image in zip(batch, made, strict=True):
                     done = images.setdefault(sample.unit.index, [])
@@ -148,16 +152,11 @@ class D4M:
                     if len(done) == self.ipc:
                         yield self._finished(sample.unit, np.stack(images.pop(sample.unit.index)))
 
-    def prototypes(self, class_id: int, source: ImageSource, models: Models) -> Latents:
-        """The class's k-means centers, shape (ipc, channels, height, width)."""
-        name = source.class_names[class_id]
-        seed = small_seed(self.seed, name, "k-means")
-        latents = self._latents(class_id, source, models)
+    def _clusters(self, class_name: str) -> Clusters:
+        seed = small_seed(self.seed, class_name, "k-means")
         if self.clustering == "full":
-            centers = kmeans_full(latents, self.ipc, seed=seed)
-        else:
-            centers = kmeans_minibatch(latents, self.ipc, chunk=self.batch_factor * self.ipc, seed=seed)
-        return centers.reshape(self.ipc, *models.latent_shape)
+            return FullKMeans(self.ipc, seed=seed)
+        return StreamedKMeans(self.ipc, chunk=self.batch_factor * self.ipc, seed=seed)
 
     def _latents(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents]:
         name = source.class_names[class_id]
@@ -173,7 +172,7 @@ class D4M:
             index += len(images)
 
     def _generate(
-        self, batch: Sequence[_Sample], models: Models, *, number: int, batches: int
+        self, batch: Sequence[_Sample], models: Models, *, number: int, num_batches: int
     ) -> Generator[Event, None, Images]:
         """Noise the prototypes, carry them back and decode them; one event a step."""
         times = self._times(models)
@@ -190,7 +189,7 @@ class D4M:
         )
         for step, moved in enumerate(steps, start=1):
             latents = moved
-            yield Progress("denoise", number * (len(times) - 1) + step, batches * (len(times) - 1))
+            yield Progress("denoise", number * (len(times) - 1) + step, num_batches * (len(times) - 1))
         if not np.isfinite(latents).all():
             raise EngineError("the denoiser gave values that are not finite; check the pack with `limbeck doctor`")
         return models.codec.decode(latents)
