@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from limbeck.data.distilled import MANIFEST as SET_MANIFEST
-from limbeck.data.distilled import is_distilled
+from limbeck.data.distilled import is_distilled, read_distilled
 from limbeck.errors import ConfigError
 from limbeck.pack import MANIFEST as PACK_MANIFEST
 from limbeck.pack import Pack, shipped_packs
@@ -38,7 +38,7 @@ def inspect(
 
 def _show_pack(pack: Pack, report: Report) -> None:
     info = pack.manifest
-    report.event("pack", **info.model_dump(mode="json"))
+    report.event("pack", manifest=info.model_dump(mode="json"))
     classes = f", {len(info.denoiser.classes)} classes" if info.denoiser else ""
     report.say(
         f"pack {info.name}: {info.image_size or '?'} px{classes}, {sum(f.nbytes for f in info.files.values()):,} bytes"
@@ -62,6 +62,6 @@ def _show_pack(pack: Pack, report: Report) -> None:
 
 
 def _show_set(folder: Path, report: Report) -> None:
-    manifest = json.loads((folder / SET_MANIFEST).read_text())
-    report.event("distilled_set", **manifest)
+    manifest = read_distilled(folder).manifest.model_dump(mode="json")
+    report.event("distilled_set", manifest=manifest)
     report.say(json.dumps(manifest, indent=2))
