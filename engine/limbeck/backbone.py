@@ -13,6 +13,7 @@ import numpy as np
 from limbeck.arrays import Features, Images
 from limbeck.backends.base import Backend
 from limbeck.diffusion.batching import in_buckets
+from limbeck.diffusion.pack_check import check_backbone
 from limbeck.engine import Engine, compile
 from limbeck.errors import PackError
 from limbeck.pack import BackboneInfo, Pack
@@ -47,10 +48,16 @@ def open_backbone(pack: Pack, backend: Backend, *, bucket: int = 16) -> Iterator
     """Compile the backbone of `pack` with `backend`; it is closed at the end of the block.
 
     Raises:
-        PackError: The pack has no backbone, or its file is damaged.
+        PackError: The pack has no backbone, its file is damaged, or its graph is not what the manifest says.
         EngineError: The backend refuses the graph.
     """
-    if pack.manifest.backbone is None:
-        raise PackError(f"pack '{pack.manifest.name}' has no backbone; export one with --backbone")
-    with compile(pack.graph("backbone"), backend) as engine:
-        yield PackBackbone(pack.manifest.backbone, engine, bucket=bucket)
+    name, info = pack.manifest.name, pack.manifest.backbone
+    if info is None:
+        raise PackError(
+            f"pack '{name}' has no backbone; export one beside its other sources: "
+            "limbeck export SOURCE efficientnet-lite0:FILE --out PACK"
+        )
+    graph = pack.graph("backbone")
+    check_backbone(name, info, graph)
+    with compile(graph, backend) as engine:
+        yield PackBackbone(info, engine, bucket=bucket)

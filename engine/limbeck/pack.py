@@ -20,9 +20,9 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path, PureWindowsPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from limbeck.backends.base import Graph, GraphSpec, TensorSpec
 from limbeck.errors import PackError
@@ -44,9 +44,12 @@ PackPath = Annotated[str, AfterValidator(_inside)]
 """A file of a pack, relative to its folder, with forward slashes. A pack may come from a stranger: a name that could
 lead out of the folder, on any system, is refused when the manifest is read."""
 
+Count = Annotated[int, Field(ge=1)]
+Spread = Annotated[float, Field(gt=0)]
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TensorEntry(_Strict):
@@ -82,12 +85,20 @@ class DenoiserInfo(_Strict):
     """
 
     kind: Literal["dit"] = "dit"
-    latent_shape: tuple[int, int, int]
-    classes: tuple[str, ...]
+    latent_shape: tuple[Count, Count, Count]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
     null_class: int
     prediction: Literal["epsilon"] = "epsilon"
     learned_sigma: bool
     schedule: PackPath = "scheduler/scheduler_config.json"
+
+    @model_validator(mode="after")
+    def _null_is_no_class(self) -> Self:
+        if self.null_class < len(self.classes):
+            raise ValueError(
+                f"null_class {self.null_class} is one of the {len(self.classes)} classes; it must be an id after them"
+            )
+        return self
 
 
 class CodecInfo(_Strict):
@@ -98,23 +109,35 @@ class CodecInfo(_Strict):
     """
 
     kind: Literal["tiny", "kl"]
-    latent_channels: int
-    downsample: int
+    latent_channels: Count
+    downsample: Count
     pixel_range: tuple[float, float] = (-1.0, 1.0)
     latent_mean: tuple[float, ...]
-    latent_std: tuple[float, ...]
+    latent_std: tuple[Spread, ...]
     has_posterior: bool = False
+
+    @model_validator(mode="after")
+    def _figures_fit(self) -> Self:
+        if not len(self.latent_mean) == len(self.latent_std) == self.latent_channels:
+            raise ValueError(
+                f"latent_mean has {len(self.latent_mean)} figures and latent_std {len(self.latent_std)}; "
+                f"latent_channels {self.latent_channels} needs as many of each"
+            )
+        low, high = self.pixel_range
+        if low >= high:
+            raise ValueError(f"pixel_range goes from {low} to {high}; it must rise")
+        return self
 
 
 class BackboneInfo(_Strict):
     """A feature network: input `(pixels - mean) / std` on pixels in [0, 1], resized to `image_size` squared."""
 
     name: str
-    image_size: int
+    image_size: Count
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[Spread, Spread, Spread]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    features: int
+    features: Count
 
 
 class FileEntry(_Strict):
@@ -131,12 +154,54 @@ class PackManifest(_Strict):
     name: str
     sources: Mapping[str, str] = Field(default_factory=dict)
     licenses: Mapping[str, str] = Field(default_factory=dict)
-    image_size: int | None = None
+    image_size: Count | None = None
     denoiser: DenoiserInfo | None = None
     codec: CodecInfo | None = None
     backbone: BackboneInfo | None = None
     graphs: Mapping[Role, GraphEntry]
     files: Mapping[PackPath, FileEntry]
+
+    @model_validator(mode="after")
+    def _parts_have_graphs(self) -> Self:
+        for part, roles in _ROLES.items():
+            lacking = [role for role in roles if role not in self.graphs]
+            if getattr(self, part) is not None and lacking:
+                raise ValueError(f"a {part} needs the graphs {' and '.join(roles)}; {' and '.join(lacking)} is missing")
+        return self
+
+    @model_validator(mode="after")
+    def _every_file_is_listed(self) -> Self:
+        used = [name for entry in self.graphs.values() for name in (entry.file, *entry.external)]
+        if self.denoiser is not None:
+            used.append(self.denoiser.schedule)
+        for name in used:
+            if name not in self.files:
+                raise ValueError(f"it uses {name} but does not list its digest in files")
+        return self
+
+    @model_validator(mode="after")
+    def _denoiser_and_codec_fit(self) -> Self:
+        if self.denoiser is None or self.codec is None:
+            return self
+        (channels, height, width), factor = self.denoiser.latent_shape, self.codec.downsample
+        if channels != self.codec.latent_channels:
+            raise ValueError(
+                f"the denoiser works on latents of {channels} channels, the codec makes {self.codec.latent_channels}"
+            )
+        if not self.image_size == height * factor == width * factor:
+            raise ValueError(
+                f"image_size {self.image_size} does not fit the denoiser's latents of {height} by {width}, from which "
+                f"the codec makes {height * factor} by {width * factor} pixels"
+            )
+        return self
+
+
+_ROLES: Mapping[str, tuple[Role, ...]] = {
+    "denoiser": ("conditioner", "trunk"),
+    "codec": ("encoder", "decoder"),
+    "backbone": ("backbone",),
+}
+"""The graphs that each part of a pack needs."""
 
 
 class Pack:
@@ -152,24 +217,24 @@ class Pack:
         """Open a pack folder, or a pack that limbeck ships, by name ("mini").
 
         Raises:
-            PackError: No such pack, no `pack.json`, or one that this version cannot read.
+            PackError: No such pack, no `pack.json`, or one that cannot be read, or not by this version.
         """
         folder = Path(source)
-        if not (folder / MANIFEST).is_file():  # a folder that only shares its name with a shipped pack
-            folder = shipped_packs().get(str(source), folder)
-        path = folder / MANIFEST
-        if not path.is_file():
-            raise PackError(
-                f"no pack at '{source}': {path} is not there\n"
-                f"give a folder made by `limbeck export`, or a shipped pack: {', '.join(shipped_packs()) or 'none'}"
-            )
         try:
+            if not (folder / MANIFEST).is_file():  # a folder that only shares its name with a shipped pack
+                folder = shipped_packs().get(str(source), folder)
+            path = folder / MANIFEST
+            if not path.is_file():
+                raise PackError(
+                    f"no pack at '{source}': {path} is not there\n"
+                    f"give a folder made by `limbeck export`, or a shipped pack: {', '.join(shipped_packs()) or 'none'}"
+                )
             return cls(folder, PackManifest.model_validate_json(path.read_bytes()))
+        except OSError as error:
+            raise PackError(f"the pack at '{source}' cannot be read: {error}") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the whole file"
             raise PackError(
-                f"{path} cannot be read as a pack of format {FORMAT}: {place}: {first['msg']}\n"
+                f"{path} cannot be read as a pack of format {FORMAT}: {first_problem(error)}\n"
                 "export it again, or update limbeck if a newer one wrote it"
             ) from error
 
@@ -193,15 +258,18 @@ class Pack:
         """Compare one file with the manifest's size and digest.
 
         Raises:
-            PackError: It is missing, not listed, or different.
+            PackError: It is missing, not listed, different, or cannot be read.
         """
         listed = self.manifest.files.get(name)
         path = self.folder / name
         if listed is None:
             raise PackError(f"pack '{self.manifest.name}' uses {name} but does not list its digest")
-        if not path.is_file():
-            raise PackError(f"pack '{self.manifest.name}' lacks {path}; export it again")
-        found = file_entry(path)
+        try:
+            if not path.is_file():
+                raise PackError(f"pack '{self.manifest.name}' lacks {path}; export it again")
+            found = file_entry(path)
+        except OSError as error:
+            raise PackError(f"pack '{self.manifest.name}' has a file that cannot be read: {error}") from error
         if found != listed:
             raise PackError(
                 f"{path} is damaged or was changed: {found.nbytes} bytes with SHA-256 {found.sha256[:16]}…, "
@@ -209,18 +277,33 @@ class Pack:
             )
 
     def schedule_config(self) -> dict[str, object]:
-        """The diffusers scheduler config of the denoiser, as a dictionary."""
+        """The diffusers scheduler config of the denoiser, as a dictionary.
+
+        Raises:
+            PackError: The pack has no denoiser, or the file is missing, damaged or no JSON object.
+        """
         if self.manifest.denoiser is None:
             raise PackError(f"pack '{self.manifest.name}' has no denoiser, so it has no noise schedule")
         name = self.manifest.denoiser.schedule
         self.check_file(name)
-        config: dict[str, object] = json.loads((self.folder / name).read_text())
+        path = self.folder / name
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise PackError(
+                f"{path} cannot be read as a scheduler config, a JSON object in UTF-8: {error}; export the pack again"
+            ) from error
+        if not isinstance(config, dict):
+            raise PackError(f"{path} is no scheduler config: it holds {config!r:.40}, not a JSON object")
         return config
 
     @property
     def digest(self) -> str:
         """SHA-256 over the manifest, which holds the digest of every other file."""
-        return file_entry(self.folder / MANIFEST).sha256
+        try:
+            return file_entry(self.folder / MANIFEST).sha256
+        except OSError as error:
+            raise PackError(f"pack '{self.manifest.name}' has a manifest that cannot be read: {error}") from error
 
     def verify(self) -> int:
         """Check every file; returns how many. Raises `PackError` at the first that is wrong."""
@@ -238,7 +321,14 @@ def file_entry(path: Path) -> FileEntry:
 
 def write_manifest(folder: Path, manifest: PackManifest) -> None:
     """Write `pack.json`; the last step of making a pack."""
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first place of a manifest that is wrong, and how."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the whole file"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def shipped_packs() -> dict[str, Path]:

@@ -8,14 +8,16 @@ import pytest
 from limbeck.errors import PackError
 from limbeck.pack import MANIFEST, Pack, PackManifest, file_entry, shipped_packs, write_manifest
 
+CONDITIONER = "transformer_conditioner/model.onnx"
 TRUNK = "transformer/model.onnx"
 WEIGHTS = "transformer/model.onnx.data"
 SCHEDULE = "scheduler/scheduler_config.json"
 
 
 def content(folder):
-    """The manifest of a pack with one graph, its weights and a schedule; files hold their own names."""
-    for name in (TRUNK, WEIGHTS, SCHEDULE):
+    """The manifest of a pack with a denoiser's graphs and schedule; files hold their own names."""
+    names = (CONDITIONER, TRUNK, WEIGHTS, SCHEDULE)
+    for name in names:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps({"file": name}))
@@ -30,6 +32,7 @@ def content(folder):
             "learned_sigma": False,
         },
         "graphs": {
+            "conditioner": {"file": CONDITIONER, "inputs": [], "outputs": [], "opset": 23, "parity": 1e-6},
             "trunk": {
                 "file": TRUNK,
                 "external": [WEIGHTS],
@@ -37,9 +40,9 @@ def content(folder):
                 "outputs": [latents | {"name": "prediction"}],
                 "opset": 23,
                 "parity": 1e-6,
-            }
+            },
         },
-        "files": {name: file_entry(folder / name).model_dump() for name in (TRUNK, WEIGHTS, SCHEDULE)},
+        "files": {name: file_entry(folder / name).model_dump() for name in names},
     }
 
 
@@ -154,7 +157,7 @@ def test_an_unknown_role_is_refused(tmp_path):
 
 
 def test_a_graph_that_a_pack_lacks_is_refused_with_those_it_has(folder):
-    with pytest.raises(PackError, match="pack 'small' has no decoder; it has: trunk"):
+    with pytest.raises(PackError, match="pack 'small' has no decoder; it has: conditioner, trunk"):
         Pack.open(folder).graph("decoder")
 
 
@@ -183,18 +186,24 @@ def test_a_missing_file_is_refused_by_its_path(folder, name):
         Pack.open(folder).graph("trunk")
 
 
-def test_a_file_without_digest_is_refused(tmp_path):
+@pytest.mark.parametrize("name", [CONDITIONER, TRUNK, WEIGHTS, SCHEDULE])
+def test_a_file_without_digest_is_refused(tmp_path, name):
     manifest = content(tmp_path)
-    del manifest["files"][WEIGHTS]
-    with pytest.raises(PackError, match=f"pack 'small' uses {WEIGHTS} but does not list its digest"):
-        Pack.open(written(tmp_path, manifest)).graph("trunk")
+    del manifest["files"][name]
+    with pytest.raises(PackError, match=f"it uses {name} but does not list its digest in files"):
+        Pack.open(written(tmp_path, manifest))
+
+
+def test_a_file_that_is_asked_for_but_not_listed_is_refused(folder):
+    with pytest.raises(PackError, match=r"pack 'small' uses other\.bin but does not list its digest"):
+        Pack.open(folder).check_file("other.bin")
 
 
 def test_a_file_that_is_reached_by_a_link_is_read(folder):
     """Hubs keep files in one place and link to them."""
     (folder / TRUNK).rename(folder / "blob")
     (folder / TRUNK).symlink_to("../blob")
-    assert Pack.open(folder).verify() == 3
+    assert Pack.open(folder).verify() == 4
 
 
 def of_graph(manifest, name):
@@ -243,4 +252,90 @@ def test_a_name_that_could_lead_out_of_the_pack_is_refused(tmp_path, place, name
 def test_a_name_inside_the_pack_is_accepted(tmp_path, name):
     manifest = content(tmp_path)
     of_graph(manifest, name)
+    of_file(manifest, name)
     assert PackManifest.model_validate(manifest).graphs["trunk"].file == name
+
+
+def shipped(part, **changes):
+    """The manifest of "mini" with changes to one part, or to itself."""
+    manifest = json.loads((shipped_packs()["mini"] / MANIFEST).read_text(encoding="utf-8"))
+    (manifest[part] if part else manifest).update(changes)
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        ("codec", {"latent_mean": [0.0] * 15}, "codec: latent_mean has 15 figures and latent_std 16; latent_channels"),
+        ("codec", {"latent_std": [1.0] * 17}, "codec: latent_mean has 16 figures and latent_std 17; latent_channels"),
+        ("codec", {"latent_std": [1.0] * 15 + [0.0]}, "codec.latent_std.15: Input should be greater than 0"),
+        ("codec", {"latent_mean": [float("nan")] * 16}, "codec.latent_mean.0: Input should be a finite number"),
+        ("codec", {"pixel_range": [1.0, 1.0]}, r"codec: pixel_range goes from 1\.0 to 1\.0; it must rise"),
+        ("codec", {"pixel_range": [0.0, float("inf")]}, "codec.pixel_range.1: Input should be a finite number"),
+        ("codec", {"latent_channels": 0}, "codec.latent_channels: Input should be greater than or equal to 1"),
+        ("codec", {"downsample": 0}, "codec.downsample: Input should be greater than or equal to 1"),
+        ("codec", {"downsample": 4}, "image_size 64 does not fit the denoiser's latents of 8 by 8, .* 32 by 32 pixels"),
+        ("denoiser", {"latent_shape": [4, 8, 8]}, "works on latents of 4 channels, the codec makes 16"),
+        ("denoiser", {"latent_shape": [16, 8, 4]}, "does not fit the denoiser's latents of 8 by 4"),
+        ("denoiser", {"latent_shape": [16, 0, 8]}, "denoiser.latent_shape.1: Input should be greater than or equal"),
+        ("denoiser", {"classes": []}, "denoiser.classes: Tuple should have at least 1 item"),
+        ("denoiser", {"null_class": 9}, "denoiser: null_class 9 is one of the 10 classes; it must be an id after"),
+        ("backbone", {"std": [0.5, -0.5, 0.5]}, "backbone.std.1: Input should be greater than 0"),
+        ("backbone", {"image_size": 0}, "backbone.image_size: Input should be greater than or equal to 1"),
+        ("backbone", {"features": 0}, "backbone.features: Input should be greater than or equal to 1"),
+        (None, {"image_size": -64}, "image_size: Input should be greater than or equal to 1"),
+        (None, {"image_size": 128}, "image_size 128 does not fit the denoiser's latents"),
+        (None, {"image_size": None}, "image_size None does not fit the denoiser's latents"),
+    ],
+)
+def test_a_manifest_that_means_nothing_is_refused_with_the_place_and_the_problem(tmp_path, part, changes, message):
+    with pytest.raises(PackError, match=f"{MANIFEST} cannot be read as a pack of format 1: .*{message}"):
+        Pack.open(written(tmp_path, shipped(part, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("conditioner", "a denoiser needs the graphs conditioner and trunk; conditioner is missing"),
+        ("trunk", "a denoiser needs the graphs conditioner and trunk; trunk is missing"),
+        ("encoder", "a codec needs the graphs encoder and decoder; encoder is missing"),
+        ("decoder", "a codec needs the graphs encoder and decoder; decoder is missing"),
+        ("backbone", "a backbone needs the graphs backbone; backbone is missing"),
+    ],
+)
+def test_a_part_without_its_graph_is_refused(tmp_path, role, message):
+    manifest = shipped(None)
+    del manifest["graphs"][role]
+    with pytest.raises(PackError, match=message):
+        Pack.open(written(tmp_path, manifest))
+
+
+def denied(self, *args, **kwargs):
+    raise PermissionError(13, "Permission denied", str(self))
+
+
+def test_a_manifest_that_may_not_be_read_is_refused_with_the_reason(folder, monkeypatch):
+    monkeypatch.setattr("pathlib.Path.read_bytes", denied)
+    with pytest.raises(PackError, match=f"the pack at '.*' cannot be read: .*Permission denied: '.*{MANIFEST}'"):
+        Pack.open(folder)
+
+
+def test_a_name_that_no_folder_can_have_is_refused():
+    with pytest.raises(PackError, match=r"no pack at|cannot be read: .*too long"):
+        Pack.open("a" * 5000)
+
+
+def test_a_graph_that_may_not_be_read_is_refused_with_the_reason(folder, monkeypatch):
+    pack = Pack.open(folder)
+    monkeypatch.setattr("pathlib.Path.open", denied)
+    with pytest.raises(PackError, match=f"'small' has a file that cannot be read: .*Permission denied: '.*{TRUNK}'"):
+        pack.graph("trunk")
+    with pytest.raises(PackError, match=r"'small' has a manifest that cannot be read: .*Permission denied"):
+        pack.digest  # noqa: B018
+
+
+def test_names_outside_ascii_are_written_and_read_in_utf8(folder):
+    manifest = Pack.open(folder).manifest.model_copy(update={"name": "größer"})
+    write_manifest(folder, manifest)
+    assert "größer" in (folder / MANIFEST).read_bytes().decode("utf-8")
+    assert Pack.open(folder).manifest == manifest

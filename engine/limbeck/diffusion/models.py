@@ -14,6 +14,7 @@ from limbeck.backends.base import Backend
 from limbeck.diffusion.base import Conditioning, Denoiser, LatentCodec
 from limbeck.diffusion.codec import PackCodec
 from limbeck.diffusion.denoiser import ClassConditioning, DitDenoiser
+from limbeck.diffusion.pack_check import check_codec, check_denoiser
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.engine import Engine, compile
 from limbeck.errors import ConfigError, PackError
@@ -51,7 +52,8 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16) -> Iterator[M
 
     Raises:
         ConfigError: `bucket` is below 1.
-        PackError: The pack has no denoiser or no codec, or a file is damaged.
+        PackError: The pack has no denoiser or no codec, a file is damaged, a graph is not what the manifest says, or
+            its noise schedule cannot be followed.
         EngineError: The backend refuses a graph.
     """
     if bucket < 1:
@@ -60,12 +62,15 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16) -> Iterator[M
     if info.denoiser is None or info.codec is None or info.image_size is None:
         has = ", ".join(info.graphs)
         raise PackError(f"pack '{info.name}' cannot generate: it needs a denoiser and a codec, it has only: {has}")
-    schedule = NoiseSchedule.from_config(pack.schedule_config())
+    schedule = _schedule(pack)
+    roles: tuple[Role, ...] = ("conditioner", "trunk", "encoder", "decoder")
+    graphs = {role: pack.graph(role) for role in roles}
+    check_denoiser(info.name, info.denoiser, graphs)
+    check_codec(info.name, info.codec, info.image_size, graphs)
     with ExitStack() as stack:
         engines: dict[Role, Engine] = {}
-        roles: tuple[Role, ...] = ("conditioner", "trunk", "encoder", "decoder")
-        for role in roles:
-            engines[role] = stack.enter_context(compile(pack.graph(role), backend))
+        for role, graph in graphs.items():
+            engines[role] = stack.enter_context(compile(graph, backend))
         yield Models(
             denoiser=DitDenoiser(info.denoiser, engines["conditioner"], engines["trunk"], bucket=bucket),
             conditioning=ClassConditioning(info.denoiser),
@@ -76,3 +81,10 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16) -> Iterator[M
             bucket=bucket,
             engines={role: engine.key for role, engine in engines.items()},
         )
+
+
+def _schedule(pack: Pack) -> NoiseSchedule:
+    try:
+        return NoiseSchedule.from_config(pack.schedule_config())
+    except ConfigError as error:
+        raise PackError(f"pack '{pack.manifest.name}' has a noise schedule that cannot be walked: {error}") from error

@@ -34,6 +34,8 @@ round(k (T-1) / (n-1)).
 # A last time without signal cannot be walked with noise prediction. The level is what diffusers' DPM-Solver puts.
 _LEAST_ALPHA_BAR = 2.0**-24
 _LARGEST_COSINE_BETA = 0.999
+_MOST_TIMES = 100_000
+"""A hundred times what networks are trained on; a config with more would only fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,8 +60,7 @@ class NoiseSchedule:
     def __post_init__(self) -> None:
         """Check the levels, and keep a copy that cannot be written."""
         levels = np.array(self.alpha_bars, np.float64)
-        if not (levels.size and levels[0] < 1 and levels[-1] > 0 and (np.diff(levels) < 0).all()):
-            raise ConfigError("a noise schedule needs alpha_bar that falls at every time and lies between 0 and 1")
+        _check_levels(levels)
         levels.flags.writeable = False
         object.__setattr__(self, "alpha_bars", levels)
 
@@ -83,7 +84,7 @@ class NoiseSchedule:
             first = error.errors()[0]
             key = str(first["loc"][0])
             raise ConfigError(
-                f"the scheduler config has {key}={given[key]!r}, which limbeck cannot follow: {first['msg']}\n"
+                f"the scheduler config has {key}={given[key]!r:.80}, which limbeck cannot follow: {first['msg']}\n"
                 "it reads configs of diffusers' DDIM, DDPM, PNDM and DPM-Solver++ (multistep) for networks that "
                 "predict the noise (epsilon), without clipping, thresholding or other sigmas"
             ) from error
@@ -164,17 +165,17 @@ class NoiseSchedule:
 class _SchedulerConfig(BaseModel):
     """The keys that decide the schedule, with DDIM's defaults, and those whose other values change the result."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    num_train_timesteps: int = Field(default=1000, ge=1)
-    beta_start: float = 0.0001
-    beta_end: float = 0.02
+    num_train_timesteps: int = Field(default=1000, ge=1, le=_MOST_TIMES)
+    beta_start: float = Field(default=0.0001, ge=0, le=1)
+    beta_end: float = Field(default=0.02, ge=0, le=1)
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
-    trained_betas: tuple[float, ...] | None = None
+    trained_betas: tuple[float, ...] | None = Field(default=None, max_length=_MOST_TIMES)
     rescale_betas_zero_snr: bool = False
     set_alpha_to_one: bool = True
     timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
-    steps_offset: int = Field(default=0, ge=0)
+    steps_offset: int = Field(default=0, ge=0, le=_MOST_TIMES)
 
     prediction_type: Literal["epsilon"] = "epsilon"
     clip_sample: Literal[False] = False
@@ -225,11 +226,19 @@ def _alpha_bars(settings: _SchedulerConfig) -> NDArray[np.float64]:
         signal = np.cos((np.arange(count + 1) / count + 0.008) / 1.008 * np.pi / 2) ** 2
         betas = np.minimum(1 - signal[1:] / signal[:-1], _LARGEST_COSINE_BETA)
     alpha_bars = np.cumprod(1 - betas, dtype=np.float64)
+    _check_levels(alpha_bars)
     return _without_last_signal(alpha_bars) if settings.rescale_betas_zero_snr else alpha_bars
+
+
+def _check_levels(levels: NDArray[np.float64]) -> None:
+    if not (levels.size and levels[0] < 1 and levels[-1] > 0 and (np.diff(levels) < 0).all()):
+        raise ConfigError("a noise schedule needs alpha_bar that falls at every time and lies between 0 and 1")
 
 
 def _without_last_signal(alpha_bars: NDArray[np.float64]) -> NDArray[np.float64]:
     """Lin et al. 2024, algorithm 1: shift and scale sqrt(alpha_bar) to end at zero and to keep its start."""
+    if alpha_bars.size < 2:
+        raise ConfigError("rescale_betas_zero_snr needs a noise schedule of at least two times; this one has one")
     signal = np.sqrt(alpha_bars)
     rescaled: NDArray[np.float64] = ((signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])) ** 2
     # below the level before it, which for DiT's betas is itself below the constant

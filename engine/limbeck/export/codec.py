@@ -7,6 +7,7 @@ the run world applies them.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -133,8 +134,16 @@ def _latent_stats(
         if options.latent_stats is not None:
             raise ExportError(f"{origin} must have the lists latents_mean and latents_std; it has: {', '.join(given)}")
         # diffusers: scaled = (raw - shift_factor) * scaling_factor
-        mean = [config.get("shift_factor") or 0.0] * channels
-        std = [1 / config["scaling_factor"]] * channels
+        shift, scale = config.get("shift_factor") or 0.0, config.get("scaling_factor")
+        if not _is_number(scale) or not scale:
+            raise ExportError(
+                f"{origin} has neither latents_mean and latents_std nor a scaling_factor above 0; it has "
+                f"scaling_factor={scale!r:.40}; give the statistics of its latents with --latent-stats"
+            )
+        mean, std = [shift] * channels, [1 / scale] * channels
+    for name, figures in (("latents_mean", mean), ("latents_std", std)):
+        if not isinstance(figures, list | tuple) or not all(map(_is_number, figures)):
+            raise ExportError(f"{origin} has {name} = {figures!r:.80}; it must be a list of finite numbers")
     if len(mean) != channels or len(std) != channels or not all(spread > 0 for spread in std):
         raise ExportError(
             f"{origin} gives {len(mean)} means and {len(std)} standard deviations of latents; "
@@ -143,9 +152,20 @@ def _latent_stats(
     return tuple(map(float, mean)), tuple(map(float, std))
 
 
+def _is_number(value: object) -> bool:
+    """A finite number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"cannot read the latent statistics in '{path}': {error}") from error
+    if not isinstance(content, dict):
+        raise ExportError(
+            f"'{path}' must hold an object with the lists latents_mean and latents_std; it holds {content!r:.40}"
+        )
     return content

@@ -15,9 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from limbeck.errors import ExportError, OutputError
 from limbeck.export.options import ExportOptions
-from limbeck.pack import GraphEntry, PackManifest, Role, file_entry, write_manifest
+from limbeck.pack import GraphEntry, PackManifest, Role, file_entry, first_problem, write_manifest
 
 if TYPE_CHECKING:
     from limbeck.export.sources import Networks
@@ -54,20 +56,23 @@ def export_pack(
 
     options = options or ExportOptions()
     with _appearing_whole(out) as folder:
-        networks = load_networks(sources, options)
+        with _sources_to_blame():
+            networks = load_networks(sources, options)
         graphs = _write_graphs(networks, folder, options)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        manifest = PackManifest(
-            name=name or out.resolve().name,
-            sources=networks.labels,
-            licenses=options.licenses,
-            image_size=networks.image_size,
-            denoiser=networks.denoiser.info if networks.denoiser else None,
-            codec=networks.codec.info if networks.codec else None,
-            backbone=networks.backbone.info if networks.backbone else None,
-            graphs=graphs,
-            files={path.relative_to(folder).as_posix(): file_entry(path) for path in files},
-        )
+        entries = {path.relative_to(folder).as_posix(): file_entry(path) for path in files}
+        with _sources_to_blame():
+            manifest = PackManifest(
+                name=name or out.resolve().name,
+                sources=networks.labels,
+                licenses=options.licenses,
+                image_size=networks.image_size,
+                denoiser=networks.denoiser.info if networks.denoiser else None,
+                codec=networks.codec.info if networks.codec else None,
+                backbone=networks.backbone.info if networks.backbone else None,
+                graphs=graphs,
+                files=entries,
+            )
         write_manifest(folder, manifest)
     return manifest
 
@@ -82,12 +87,26 @@ def _write_graphs(networks: Networks, folder: Path, options: ExportOptions) -> M
         graphs |= export_dit(networks.denoiser.network, folder, options)
         schedule = folder / networks.denoiser.info.schedule
         schedule.parent.mkdir()
-        schedule.write_text(json.dumps(networks.denoiser.schedule, indent=2) + "\n")
+        schedule.write_text(json.dumps(networks.denoiser.schedule, indent=2) + "\n", encoding="utf-8")
     if networks.codec:
         graphs |= export_codec(networks.codec.network, networks.codec.info, folder, options)
     if networks.backbone:
         graphs |= export_backbone(networks.backbone, folder, options)
     return graphs
+
+
+@contextmanager
+def _sources_to_blame() -> Iterator[None]:
+    """What fails inside is a source that cannot be read, or one that makes a manifest no pack may have."""
+    try:
+        yield
+    except OSError as error:
+        raise ExportError(f"a source cannot be read: {error}") from error
+    except ValidationError as error:
+        raise ExportError(
+            f"the sources would make a pack that cannot be opened: {first_problem(error)}; "
+            "check their configs, --classes and --latent-stats"
+        ) from error
 
 
 @contextmanager

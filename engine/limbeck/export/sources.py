@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,12 +104,18 @@ def _class_names(source: str, found: DiffusersSource, count: int, options: Expor
     if options.classes is not None:
         origin = str(options.classes)
         try:
-            names = tuple(line.strip() for line in options.classes.read_text().splitlines() if line.strip())
-        except OSError as error:
-            raise ExportError(f"cannot read the class names in '{origin}': {error}") from error
+            text = options.classes.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ExportError(
+                f"cannot read the class names in '{origin}': {error}; it must be a text file in UTF-8, one name a line"
+            ) from error
+        names = tuple(line.strip() for line in text.splitlines() if line.strip())
     elif found.id2label:
         origin = f"id2label of '{source}'"
-        by_id = {int(key): name for key, name in found.id2label.items()}
+        try:
+            by_id = {int(key): str(name) for key, name in found.id2label.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ExportError(f"{origin} must map ids to names; give a file of names with --classes") from error
         if sorted(by_id) != list(range(count)):
             raise ExportError(f"{origin} must name the ids 0 to {count - 1}; it names {min(by_id)} to {max(by_id)}")
         names = tuple(by_id[class_id] for class_id in range(count))
@@ -116,6 +123,10 @@ def _class_names(source: str, found: DiffusersSource, count: int, options: Expor
         raise ExportError(f"'{source}' does not name its {count} classes; give a file of names with --classes")
     if len(names) != count:
         raise ExportError(f"{origin} names {len(names)} classes, the network has {count}")
+    # A network's own names may repeat, as ImageNet's "crane" does; in a file, it is a slip that can be mended.
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if options.classes is not None and twice:
+        raise ExportError(f"{origin} names {', '.join(twice[:5])} more than once; every class needs a name of its own")
     return names
 
 

@@ -170,6 +170,11 @@ def test_a_time_outside_the_schedule_is_refused(schedule, time):
         {"final_sigmas_type": "sigma_min"},
         {"beta_schedule": "sigmoid"},
         {"num_train_timesteps": 0},
+        {"num_train_timesteps": 100_001},
+        {"steps_offset": 10**30},
+        {"beta_start": -0.1},
+        {"beta_end": float("nan")},
+        {"trained_betas": [0.1, float("inf")]},
         {"snr_shift_scale": 3.0},
     ],
     ids=lambda setting: next(iter(setting)),
@@ -182,6 +187,26 @@ def test_a_config_that_means_something_else_is_refused_by_key(setting):
 def test_betas_that_leave_no_signal_are_refused():
     with pytest.raises(ConfigError, match="alpha_bar that falls at every time"):
         NoiseSchedule.from_config({"trained_betas": [0.1, 1.0]})
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"trained_betas": []},
+        {"trained_betas": [0.1, 1.5], "rescale_betas_zero_snr": True},
+        {"beta_start": 0, "beta_end": 0, "rescale_betas_zero_snr": True},
+        {"num_train_timesteps": 50_000, "beta_end": 0.5},
+    ],
+    ids=["none", "past 1", "no noise", "underflow"],
+)
+def test_levels_that_do_not_fall_are_refused_before_they_are_rescaled(setting):
+    with pytest.raises(ConfigError, match="alpha_bar that falls at every time"):
+        NoiseSchedule.from_config({**DIT, **setting})
+
+
+def test_one_time_cannot_be_rescaled_to_no_signal():
+    with pytest.raises(ConfigError, match="rescale_betas_zero_snr needs a noise schedule of at least two times"):
+        NoiseSchedule.from_config({"num_train_timesteps": 1, "rescale_betas_zero_snr": True})
 
 
 @pytest.mark.torch

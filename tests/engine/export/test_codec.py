@@ -117,6 +117,33 @@ def test_a_missing_file_of_statistics_is_named(tmp_path, make_codec):
         describe_codec(make_codec("tiny"), {}, ExportOptions(latent_stats=tmp_path / "missing.json"))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", r"must hold an object with the lists latents_mean and latents_std; it holds \[1, 2\]"),
+        ('{"latents_mean": 1, "latents_std": [1, 1, 1, 1]}', "has latents_mean = 1; it must be a list of finite"),
+        ('{"latents_mean": [0, 0, 0, "a"], "latents_std": [1, 1, 1, 1]}', "has latents_mean = .*it must be a list"),
+        ('{"latents_mean": [0, 0, 0, NaN], "latents_std": [1, 1, 1, 1]}', "has latents_mean = .*it must be a list"),
+        ('{"latents_mean": [0, 0, 0, 0], "latents_std": [1, 1, 1, Infinity]}', "has latents_std = .*it must be a list"),
+        ('{"latents_mean": [0, 0, 0, 0], "latents_std": {"a": 1}}', "has latents_std = .*it must be a list"),
+        ('{"latents_mean": [0, 0, 0, 1' + "0" * 400 + '], "latents_std": [1, 1, 1, 1]}', "has latents_mean = "),
+        ("[" * 100_000, "cannot read the latent statistics"),
+    ],
+    ids=["list", "number", "text", "nan", "inf", "object", "huge", "deep"],
+)
+def test_statistics_that_are_no_numbers_are_refused(tmp_path, make_codec, text, message):
+    path = tmp_path / "stats.json"
+    path.write_text(text)
+    with pytest.raises(ExportError, match=message):
+        describe_codec(make_codec("tiny"), {}, ExportOptions(latent_stats=path))
+
+
+@pytest.mark.parametrize("config", [{}, {"scaling_factor": 0}, {"scaling_factor": "1"}], ids=["none", "zero", "text"])
+def test_a_config_without_a_scale_asks_for_statistics(make_codec, config):
+    with pytest.raises(ExportError, match=r"has neither latents_mean .* with --latent-stats"):
+        describe_codec(make_codec("tiny"), config, ExportOptions())
+
+
 @pytest.mark.parametrize("std", [[1, 1, 1], [1, 1, 1, 0]], ids=["too-few", "zero"])
 def test_statistics_that_cannot_standardize_are_refused(make_codec, std):
     with pytest.raises(ExportError, match="this codec needs 4 of each, and each deviation above 0"):

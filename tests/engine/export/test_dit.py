@@ -101,6 +101,21 @@ def test_a_schedule_that_limbeck_cannot_follow_is_refused(tmp_path, make_dit, sa
         load_networks([str(source)], ExportOptions())
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clip_sample": True}, "would make a pack that cannot generate: .*clip_sample=True"),
+        ({"snr_shift_scale": 3.0}, r"would make a pack that cannot generate: .*snr_shift_scale=3\.0"),
+        ({"beta_start": 0.5, "beta_end": 1.0}, "would make a pack that cannot generate: .*alpha_bar that falls"),
+    ],
+    ids=["clipping", "unknown", "no signal"],
+)
+def test_a_schedule_that_the_pack_could_not_be_run_with_is_refused(tmp_path, make_dit, save_pipeline, change, message):
+    source = save_pipeline(tmp_path / "pipeline", make_dit(), **change)
+    with pytest.raises(ExportError, match=message):
+        load_networks([str(source)], ExportOptions())
+
+
 def test_class_names_can_come_from_a_file(tmp_path, make_dit, save_pipeline):
     source = save_pipeline(tmp_path / "pipeline", make_dit(), names=False)
     names = tmp_path / "names.txt"
@@ -121,6 +136,41 @@ def test_too_few_class_names_are_refused(tmp_path, make_dit, save_pipeline):
     options = ExportOptions(classes=tmp_path / "names.txt")
     with pytest.raises(ExportError, match="names 2 classes, the network has 10"):
         load_networks([str(source)], options)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"caf\xe9\n" * 10, r"cannot read the class names in .*names\.txt.* must be a text file in UTF-8"),
+        (b"cat\ndog\n" * 5, r"names\.txt names cat, dog more than once; every class needs a name of its own"),
+        (None, r"cannot read the class names in .*names\.txt"),
+    ],
+    ids=["no text", "twice", "missing"],
+)
+def test_a_file_that_does_not_name_classes_is_refused(tmp_path, make_dit, save_pipeline, content, message):
+    source = save_pipeline(tmp_path / "pipeline", make_dit())
+    if content is not None:
+        (tmp_path / "names.txt").write_bytes(content)
+    with pytest.raises(ExportError, match=message):
+        load_networks([str(source)], ExportOptions(classes=tmp_path / "names.txt"))
+
+
+@pytest.mark.parametrize("labels", [{"first": "cat"}, ["cat", "dog"]], ids=["no ids", "list"])
+def test_labels_that_do_not_map_ids_are_refused(tmp_path, make_dit, save_pipeline, labels):
+    source = save_pipeline(tmp_path / "pipeline", make_dit())
+    index = json.loads((source / "model_index.json").read_text()) | {"id2label": labels}
+    (source / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ExportError, match="must map ids to names; give a file of names with --classes"):
+        load_networks([str(source)], ExportOptions())
+
+
+def test_a_networks_own_names_may_repeat(tmp_path, make_dit, save_pipeline):
+    """ImageNet has two "crane"s, and so has DiT-XL/2."""
+    source = save_pipeline(tmp_path / "pipeline", make_dit())
+    index = json.loads((source / "model_index.json").read_text())
+    index["id2label"] |= {"3": "crane", "5": "crane"}
+    (source / "model_index.json").write_text(json.dumps(index))
+    assert load_networks([str(source)], ExportOptions()).denoiser.info.classes[3:6:2] == ("crane", "crane")
 
 
 def test_class_names_that_skip_an_id_are_refused(tmp_path, make_dit, save_pipeline):

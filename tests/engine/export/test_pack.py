@@ -132,6 +132,32 @@ def test_a_failed_export_leaves_nothing_behind(tmp_path, codec_folder):
     assert {path.name for path in tmp_path.iterdir()} == {"vae"}
 
 
+def test_missing_statistics_are_the_exports_error_not_the_outputs(tmp_path, codec_folder):
+    options = ExportOptions(latent_stats=tmp_path / "missing.json")
+    with pytest.raises(ExportError, match=r"cannot read the latent statistics in .*missing\.json"):
+        export_pack([str(codec_folder)], tmp_path / "pack", options=options)
+
+
+def test_a_source_that_fails_to_be_read_is_the_exports_error(tmp_path, codec_folder, monkeypatch):
+    def unreadable(source):
+        raise PermissionError(13, "Permission denied", source)
+
+    monkeypatch.setattr("limbeck.export.sources.load_diffusers", unreadable)
+    with pytest.raises(ExportError, match=r"a source cannot be read: .*Permission denied"):
+        export_pack([str(codec_folder)], tmp_path / "pack")
+
+
+def test_a_codec_that_would_make_an_unreadable_pack_is_refused(tmp_path, codec_folder, monkeypatch):
+    from limbeck.pack import CodecInfo
+
+    def described(*_):
+        return CodecInfo(kind="tiny", latent_channels=4, downsample=0, latent_mean=[0] * 4, latent_std=[1] * 4)
+
+    monkeypatch.setattr("limbeck.export.sources.describe_codec", described)
+    with pytest.raises(ExportError, match="would make a pack that cannot be opened: downsample: Input should be"):
+        export_pack([str(codec_folder)], tmp_path / "pack")
+
+
 def test_two_codecs_do_not_fit_in_one_pack(tmp_path, codec_folder):
     with pytest.raises(ExportError, match=r"both 'vae' and .* have a codec; a pack holds one"):
         export_pack([str(codec_folder), str(codec_folder)], tmp_path / "pack")

@@ -1,0 +1,112 @@
+"""Do the graphs of a pack have the inputs and outputs that its manifest promises? Asked before anything is compiled.
+
+conditioner   timestep, class_id                       to  modulation, final_modulation
+trunk         latents, modulation, final_modulation    to  prediction
+encoder       pixels                                   to  latents, and log_variance with a posterior
+decoder       latents                                  to  pixels
+backbone      pixels                                   to  features
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from limbeck.backends.base import Graph, TensorSpec
+from limbeck.errors import PackError
+from limbeck.pack import BackboneInfo, CodecInfo, DenoiserInfo, Role
+
+
+@dataclass(frozen=True)
+class _Free:
+    """A size that may be free; a graph that fixes it must fix it to `size`."""
+
+    size: int
+
+    def __str__(self) -> str:
+        return f"free or {self.size}"
+
+
+_Size: TypeAlias = int | str | _Free
+_Wanted: TypeAlias = Mapping[str, tuple[str, tuple[_Size, ...]]]
+"""Name to dtype and sizes; a text is a size that must be free."""
+
+
+def check_denoiser(pack: str, info: DenoiserInfo, graphs: Mapping[Role, Graph]) -> None:
+    """Compare `conditioner` and `trunk` of the pack named `pack` with `info`.
+
+    Raises:
+        PackError: Other names, dtypes or sizes, or a modulation of the conditioner's that the trunk does not take.
+    """
+    conditioner, trunk = graphs["conditioner"].spec, graphs["trunk"].spec
+    channels, *sides = info.latent_shape
+    _compare(
+        pack,
+        "conditioner",
+        "inputs",
+        conditioner.inputs,
+        {name: ("int64", ("batch",)) for name in ("timestep", "class_id")},
+    )
+    shapes = {tensor.name: tensor.shape[1:] for tensor in conditioner.outputs}
+    modulations: _Wanted = {
+        name: ("float32", ("batch", *shapes.get(name, ()))) for name in ("modulation", "final_modulation")
+    }
+    latents: _Wanted = {"latents": ("float32", ("batch", *info.latent_shape))}
+    predicted = 2 * channels if info.learned_sigma else channels
+    _compare(pack, "conditioner", "outputs", conditioner.outputs, modulations)
+    _compare(pack, "trunk", "inputs", trunk.inputs, {**latents, **modulations})
+    _compare(pack, "trunk", "outputs", trunk.outputs, {"prediction": ("float32", ("batch", predicted, *sides))})
+
+
+def check_codec(pack: str, info: CodecInfo, image_size: int, graphs: Mapping[Role, Graph]) -> None:
+    """Compare `encoder` and `decoder` of the pack named `pack` with `info`; they make images of `image_size`.
+
+    Raises:
+        PackError: Other names, dtypes or sizes.
+    """
+    side, latent_side = _Free(image_size), _Free(image_size // info.downsample)
+    pixels: _Wanted = {"pixels": ("float32", ("batch", 3, side, side))}
+    latents: _Wanted = {"latents": ("float32", ("batch", info.latent_channels, latent_side, latent_side))}
+    posterior: _Wanted = {"log_variance": latents["latents"]} if info.has_posterior else {}
+    encoder, decoder = graphs["encoder"].spec, graphs["decoder"].spec
+    _compare(pack, "encoder", "inputs", encoder.inputs, pixels)
+    _compare(pack, "encoder", "outputs", encoder.outputs, {**latents, **posterior})
+    _compare(pack, "decoder", "inputs", decoder.inputs, latents)
+    _compare(pack, "decoder", "outputs", decoder.outputs, pixels)
+
+
+def check_backbone(pack: str, info: BackboneInfo, graph: Graph) -> None:
+    """Compare the backbone of the pack named `pack` with `info`.
+
+    Raises:
+        PackError: Other names, dtypes or sizes.
+    """
+    side = _Free(info.image_size)
+    _compare(pack, "backbone", "inputs", graph.spec.inputs, {"pixels": ("float32", ("batch", 3, side, side))})
+    _compare(pack, "backbone", "outputs", graph.spec.outputs, {"features": ("float32", ("batch", info.features))})
+
+
+def _compare(pack: str, role: Role, side: str, found: Sequence[TensorSpec], wanted: _Wanted) -> None:
+    by_name = {tensor.name: tensor for tensor in found}
+    fits = len(by_name) == len(found) and by_name.keys() == wanted.keys()
+    if not fits or not all(_fits(by_name[name], *needed) for name, needed in wanted.items()):
+        needs = "; ".join(f"{name}: {dtype} ({', '.join(map(str, sizes))})" for name, (dtype, sizes) in wanted.items())
+        raise PackError(
+            f"pack '{pack}' contradicts itself: its {role} has the {side} {'; '.join(map(str, found)) or 'none'}\n"
+            f"what pack.json says of its parts needs {needs}; export the pack again"
+        )
+
+
+def _fits(found: TensorSpec, dtype: str, sizes: tuple[_Size, ...]) -> bool:
+    return (
+        found.dtype == dtype
+        and len(found.shape) == len(sizes)
+        and all(_size_fits(have, need) for have, need in zip(found.shape, sizes, strict=True))
+    )
+
+
+def _size_fits(found: int | str, needed: _Size) -> bool:
+    if isinstance(needed, _Free):
+        return isinstance(found, str) or found == needed.size
+    return isinstance(found, str) if isinstance(needed, str) else found == needed
