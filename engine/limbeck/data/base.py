@@ -32,5 +32,5 @@ class ImageSource(Protocol):
         ...
 
     def describe(self) -> dict[str, object]:
-        """What the manifest records: kind, location's base name, class counts, a digest of the listing."""
+        """What the manifest records: kind, location's base name, class counts, digests of names and content."""
         ...

@@ -33,7 +33,7 @@ from datasets import ClassLabel, load_dataset
 
 folder = "the folder of this file"
 train = load_dataset(folder, split="train")
-names = json.load(open(f"{{folder}}/manifest.json"))["class_names"]
+names = json.load(open(f"{{folder}}/manifest.json", encoding="utf-8"))["class_names"]
 train = train.cast_column("label", ClassLabel(names=names))
 ```
 

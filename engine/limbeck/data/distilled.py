@@ -19,46 +19,25 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from limbeck import __version__
 from limbeck.arrays import Images
 from limbeck.data.card import card
-from limbeck.data.decode import decode
 from limbeck.data.durable import disk_errors_explained, disk_nbytes, sync_folder, write_whole
+from limbeck.data.layout import FORMAT, MANIFEST, METADATA, SetManifest, read_manifest, read_rows
 from limbeck.data.naming import class_folders
 from limbeck.data.partial import PartialSet, Row
 from limbeck.data.preview import preview
 from limbeck.data.stored import StoredSource
-from limbeck.errors import ConfigError, DataError, OutputError, UnreadableImagesError
+from limbeck.data.verify import verify_distilled
+from limbeck.errors import ConfigError, OutputError
 
-FORMAT: Literal[1] = 1
-MANIFEST = "manifest.json"
-METADATA = "train/metadata.jsonl"
-
-_SHOWN_PROBLEMS = 50
-
-
-class SetManifest(BaseModel):
-    """What this module writes into `manifest.json`; the header's own entries stand beside it.
-
-    `class_folders` and `class_names` are in label order. `files` has the SHA-256 of every file that is not an image.
-    """
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    format: Literal[1] = FORMAT
-    limbeck: str
-    class_names: tuple[str, ...]
-    class_folders: tuple[str, ...]
-    ipc: int
-    num_units: int
-    files: Mapping[str, str]
+__all__ = ["MANIFEST", "DistilledSet", "DistilledWriter", "is_distilled", "read_distilled", "verify_distilled"]
 
 
 class DistilledWriter:
@@ -171,12 +150,18 @@ class DistilledWriter:
         """Write metadata, card, preview and manifest, and move the set to its place, which is returned.
 
         Raises:
-            OutputError: Units are missing, its place was taken meanwhile, or the disk refuses.
+            OutputError: Units or images are missing, its place was taken meanwhile, or the disk refuses.
         """
         missing = sorted(set(range(self._header["num_units"])) - self.finished_units())
         if missing:
             raise OutputError(
                 f"{len(missing)} of {self._header['num_units']} units are missing, the first is {missing[0]}"
+            )
+        counts = Counter(row["label"] for unit in self._partial.units.values() for row in unit)
+        if wrong := [i for i in range(len(self._names)) if counts[i] != self._header["ipc"]]:
+            raise OutputError(
+                f"class '{self._names[wrong[0]]}' (label {wrong[0]}) has {counts[wrong[0]]} images, "
+                f"not ipc={self._header['ipc']}; remove {self._partial.folder} to start again"
             )
         rows = sorted((row for unit in self._partial.units.values() for row in unit), key=_label_and_file)
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -228,10 +213,10 @@ class DistilledSet(StoredSource):
     def __init__(self, folder: Path) -> None:
         """Use `read_distilled`."""
         self.folder = folder
-        self.manifest = _read_manifest(folder)
+        self.manifest = read_manifest(folder)
         super().__init__(folder.resolve().name, self.manifest.class_names)
         self._rows: list[list[Row]] = [[] for _ in self.class_names]
-        for row in _read_rows(folder, self.manifest):
+        for row in read_rows(folder, self.manifest):
             self._rows[row["label"]].append(row)
 
     def rows(self, class_id: int) -> tuple[Row, ...]:
@@ -259,84 +244,8 @@ def is_distilled(folder: Path) -> bool:
     return (folder / MANIFEST).is_file() and (folder / METADATA).is_file()
 
 
-def verify_distilled(folder: str | Path) -> int:
-    """Check everything: digests, counts, that every image decodes, that nothing unlisted lies in `train`.
-
-    Returns:
-        The number of images.
-
-    Raises:
-        DataError: With every problem that was found, one a line.
-    """
-    root = Path(folder)
-    manifest = _read_manifest(root)
-    problems = [
-        f"{name}: it is missing, or not what the manifest says"
-        for name, digest in manifest.files.items()
-        if not (root / name).is_file() or _digest(root / name) != digest
-    ]
-    rows = _read_rows(root, manifest)
-    for row in rows:
-        path = root / "train" / row["file_name"]
-        if not path.is_file():
-            problems.append(f"train/{row['file_name']}: it is missing")
-            continue
-        if _digest(path) != row["sha256"]:
-            problems.append(f"train/{row['file_name']}: its SHA-256 is not the one in metadata.jsonl")
-        try:
-            decode(path, name=str(path), size=1, fit="squash")
-        except UnreadableImagesError as error:
-            problems += [f"train/{row['file_name']}: {reason}" for _, reason in error.files]
-    counts = Counter(row["label"] for row in rows)
-    problems += [
-        f"class '{name}' (label {i}) has {counts[i]} images, the manifest says ipc={manifest.ipc}"
-        for i, name in enumerate(manifest.class_names)
-        if counts[i] != manifest.ipc
-    ]
-    listed = {row["file_name"] for row in rows} | {Path(METADATA).name}
-    found = {path.relative_to(root / "train").as_posix() for path in (root / "train").rglob("*") if path.is_file()}
-    problems += [f"train/{name}: it is not listed in metadata.jsonl" for name in sorted(found - listed)]
-    if problems:
-        shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN_PROBLEMS])
-        more = f"\n  … and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
-        raise DataError(f"{root} is not the set that was written, {len(problems)} problem(s):{shown}{more}")
-    return len(rows)
-
-
-def _read_manifest(folder: Path) -> SetManifest:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise DataError(f"no distilled set at {folder}: {path} is not there; give a folder made by `limbeck distill`")
-    try:
-        return SetManifest.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise DataError(f"{path} is no manifest of format {FORMAT}: {place}: {first['msg']}") from error
-
-
-def _read_rows(folder: Path, manifest: SetManifest) -> list[Row]:
-    """The rows of metadata.jsonl, each with a label, a digest, and a file in its class's folder."""
-    path = folder / METADATA
-    rows = []
-    try:
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
-            parent, _, file = row["file_name"].partition("/")
-            if parent != manifest.class_folders[row["label"]] or Path(file).name != file or not row["sha256"]:
-                raise ValueError(f"'{row['file_name']}' does not lie in the folder of label {row['label']}")
-            rows.append(row)
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read, line {len(rows) + 1}: {error}") from error
-    return rows
-
-
 def _label_and_file(row: Row) -> tuple[int, str]:
     return row["label"], row["file_name"]
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _bytes(image: Images) -> NDArray[np.uint8]:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from limbeck.data.decode import MAX_PIXELS
+from limbeck.data.naming import escaped, is_text
 from limbeck.data.stored import StoredSource
 from limbeck.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 
 _LAYOUT = "a layout that works: <folder>/<class name>/<any name>.jpg, one folder a class"
+_SHOWN_NAMES = 20
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
 
 
@@ -27,17 +29,27 @@ class ImageFolder(StoredSource):
         """List the images of `root`; none is opened.
 
         Raises:
-            DataError: No class folder, a class folder without an image, or a folder of splits.
+            DataError: No class folder, a class folder without an image, a folder of splits, one that cannot be
+                listed, or a name that is not UTF-8.
         """
+        try:
+            self._list(root, max_pixels)
+        except OSError as error:
+            where = escaped(str(error.filename or root))
+            raise DataError(f"{where} cannot be listed: {error.strerror or error}") from error
+
+    def _list(self, root: Path, max_pixels: int) -> None:
         folders = _visible_folders(root)
         if not folders:
             raise DataError(f"no class folder in {root}: it has {_content(root)}\n{_LAYOUT}")
         if all(folder.name.lower() in _SPLITS and _visible_folders(folder) for folder in folders):
             choices = ", ".join(str(folder) for folder in folders)
             raise DataError(f"{root} holds splits, not classes; give one of them: {choices}")
+        _refuse_odd_names(root, [folder.name for folder in folders])
         super().__init__(root.resolve().name, [folder.name for folder in folders], max_pixels=max_pixels)
         self._root = root
         self._files = [_image_files(folder, root) for folder in folders]
+        _refuse_odd_names(root, [name for files in self._files for name in files])
         empty = [folder for folder, files in zip(folders, self._files, strict=True) if not files]
         if empty:
             found = _content(empty[0])
@@ -62,7 +74,7 @@ def _image_files(folder: Path, root: Path) -> tuple[str, ...]:
     """The images below `folder`, as sorted paths relative to `root` with forward slashes."""
     found = []
     seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
         seen.add(os.path.realpath(parent))
         folders[:] = [
             name
@@ -78,11 +90,23 @@ def _image_files(folder: Path, root: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _refuse_odd_names(root: Path, names: Sequence[str]) -> None:
+    odd = [escaped(name) for name in names if not is_text(name)]
+    if odd:
+        shown = "".join(f"\n  {name}" for name in odd[:_SHOWN_NAMES])
+        more = f"\n  … and {len(odd) - _SHOWN_NAMES} more" if len(odd) > _SHOWN_NAMES else ""
+        raise DataError(f"{len(odd)} name(s) in {root} are not UTF-8; rename them:{shown}{more}")
+
+
 def _content(folder: Path) -> str:
     """What a folder holds, for an error: `3 files (2 .heic, 1 .txt)`."""
     files = [path for path in folder.iterdir() if path.is_file()]
     if not files:
         return "no file"
-    suffixes = Counter(path.suffix.lower() or "without suffix" for path in files)
+    suffixes = Counter(escaped(path.suffix.lower()) or "without suffix" for path in files)
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(4))
     return f"{len(files)} file(s) ({kinds})"

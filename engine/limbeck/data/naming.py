@@ -34,13 +34,35 @@ def class_folders(class_names: Sequence[str]) -> tuple[str, ...]:
     return tuple("-".join(filter(None, (f"{i:0{width}}", _slug(name)))) for i, name in enumerate(names))
 
 
+def is_component(name: str) -> bool:
+    """Whether `name` is one visible path component on any system, as every name of `class_folders` is."""
+    return (
+        name != ""
+        and name[0].isalnum()
+        and name[-1].isalnum()
+        and all(letter.isalnum() or letter in " -_." for letter in name)
+    )
+
+
+def is_text(name: str) -> bool:
+    """Whether a name as the system gave it is text: false where its bytes are not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def escaped(name: str) -> str:
+    """A name for a message, bytes that are not UTF-8 written as `\\xff`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _is_safe(name: str) -> bool:
     """Whether a folder may be called `name` on Linux, macOS and Windows, and says no split to `datasets`."""
     return (
         0 < len(name.encode(errors="replace")) <= _MAX_LENGTH
-        and name[0].isalnum()
-        and name[-1].isalnum()
-        and all(letter.isalnum() or letter in " -_." for letter in name)
+        and is_component(name)
         and unicodedata.normalize("NFC", name) == name
         and name.split(".")[0].lower() not in _RESERVED
         and not _says_split(name)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -51,17 +52,18 @@ class PartialSet:
 
         Args:
             out: Where the set goes in the end.
-            header: JSON values that decide the result.
-            resume: Continue what is there; with nothing there, it starts afresh.
+            header: JSON values that decide the result; `class_folders` among them.
+            resume: Continue what is there; with nothing there, it starts afresh. So it does, with or without
+                `resume`, where no unit is finished.
 
         Raises:
-            OutputError: `out` exists, a partial folder exists and `resume` is False, another process writes in it,
-                it was started with another header, or the disk refuses.
+            OutputError: `out` exists, a partial folder with units exists and `resume` is False, another process
+                writes in it, it was started with another header, it is damaged, or the disk refuses.
         """
         folder = partial_folder(out)
         refuse_taken(out, resume=resume)
         with disk_errors_explained(out.parent, needed_nbytes=0):
-            folder.mkdir(parents=True, exist_ok=resume)
+            folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / "lock")
             try:
                 lock.acquire(timeout=0)
@@ -69,7 +71,7 @@ class PartialSet:
                 raise OutputError(f"another process is writing {out}, in {folder}; wait for it or stop it") from error
         partial = cls(out, lock)
         try:
-            _refuse_existing(out)  # the other process may have finished in between
+            refuse_taken(out, resume=resume)  # the other process may have finished in between
             partial._adopt(header)
         except BaseException:
             partial.close()
@@ -120,11 +122,7 @@ class PartialSet:
             sync_folder(self._out.parent)
         self.close()
         # The set is whole and in its place; what cannot be removed is only untidy.
-        with suppress(OSError):
-            shutil.rmtree(self.folder / "units")
-            for name in ("header.json", "lock"):
-                (self.folder / name).unlink(missing_ok=True)
-            self.folder.rmdir()
+        _remove_leftovers(self.folder)
 
     def close(self) -> None:
         """Release the lock; what is finished stays for a resumed run."""
@@ -133,26 +131,41 @@ class PartialSet:
     def _adopt(self, header: Mapping[str, Any]) -> None:
         path = self.folder / "header.json"
         with disk_errors_explained(self.folder, needed_nbytes=0):
-            if path.exists():
-                _refuse_other_header(self.folder, json.loads(path.read_bytes()), header)
-            else:
-                write_whole(path, _dump(header))
             for folder in (self.set_folder / "train", self.folder / "units"):
                 folder.mkdir(parents=True, exist_ok=True)
+            torn = []
             for record in sorted((self.folder / "units").glob("*.json")):
-                unit = json.loads(record.read_bytes())
-                if all(self._is_whole(row) for row in unit["rows"]):
-                    self._units[unit["unit"]] = tuple(unit["rows"])
-                else:
-                    _log.warning("unit_torn unit=%d: its images are not what its record says", unit["unit"])
-                    record.unlink()
+                try:
+                    unit, rows = self._read_unit(record, header["class_folders"])
+                    self._units[unit] = rows
+                except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                    torn.append((record, error))
+            if self._units:
+                _refuse_other_header(self.folder, _read_header(path), header)
+            else:
+                write_whole(path, _dump(header))
+            for record, reason in torn:
+                _log.warning("unit_torn record=%s: %s", record.name, reason)
+                record.unlink()
             self._remove_torn()
         _log.info("partial_set_opened folder=%s finished_units=%d", self.folder, len(self._units))
 
-    def _is_whole(self, row: Row) -> bool:
-        path = self.set_folder / "train" / row["file_name"]
-        digest: str = row["sha256"]
-        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    def _read_unit(self, record: Path, class_folders: Sequence[str]) -> tuple[int, tuple[Row, ...]]:
+        """The unit of a record and its rows; any of the errors of a damaged file if it is not whole."""
+        content = json.loads(record.read_bytes())
+        unit, rows = content["unit"], tuple(content["rows"])
+        if type(unit) is not int or record != self._record(unit):
+            raise ValueError(f"it says that it is unit {unit}")
+        if not rows:
+            raise ValueError("it has no rows")
+        for row in rows:
+            label, (folder, file) = row["label"], row["file_name"].split("/")
+            if type(label) is not int or label < 0 or folder != class_folders[label] or file in ("", ".", ".."):
+                raise ValueError(f"{row['file_name']} is no image of label {label}")
+            image = (self.set_folder / "train" / folder / file).read_bytes()
+            if hashlib.sha256(image).hexdigest() != row["sha256"]:
+                raise ValueError(f"{row['file_name']} is not what the record says")
+        return unit, rows
 
     def _remove_torn(self) -> None:
         """Remove what this or a killed run wrote of units that have no record."""
@@ -177,18 +190,72 @@ def refuse_taken(out: Path, *, resume: bool) -> None:
     Raises:
         OutputError: With what to do. A caller may ask early, before work that would be in vain.
     """
-    _refuse_existing(out)
     folder = partial_folder(out)
-    if folder.exists() and not resume:
-        raise OutputError(
-            f"an earlier run to {out} was not finished: {folder}\n"
-            "continue it with --resume, or remove that folder to start again"
-        )
+    with disk_errors_explained(out.parent, needed_nbytes=0):
+        if resume and _is_published(out):
+            _remove_leftovers(folder)
+            raise OutputError(f"{out} exists: the set is finished and whole, and nothing is left to resume")
+        _refuse_existing(out)
+        if _exists(folder) and not resume and not _holds_nothing(folder):
+            raise OutputError(
+                f"an earlier run to {out} was not finished: {folder}\n"
+                "continue it with --resume, or remove that folder to start again"
+            )
 
 
 def _refuse_existing(out: Path) -> None:
-    if out.exists():
+    if _exists(out):
         raise OutputError(f"{out} exists, and limbeck never writes over anything; give another --out, or move it away")
+
+
+def _is_published(out: Path) -> bool:
+    """Whether a run was killed between moving its set to `out` and removing what is left of the partial folder."""
+    folder = partial_folder(out)
+    return (out / "manifest.json").is_file() and folder.is_dir() and not _exists(folder / "set")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a set that was moved to its place left behind; what cannot be removed is only untidy."""
+    shutil.rmtree(folder / "units", ignore_errors=True)
+    with suppress(OSError):
+        for name in ("header.json", "lock"):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there, be it a link to nowhere."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _holds_nothing(folder: Path) -> bool:
+    """Whether a partial folder has no more than a run makes before its first unit is finished."""
+    return (
+        _entries(folder) <= {"lock", "header.json", ".header.json.tmp", "staging", "set", "units"}
+        and _entries(folder / "set") <= {"train"}
+        and not _entries(folder / "set" / "train")
+        and not _entries(folder / "units")
+    )
+
+
+def _entries(folder: Path) -> set[str]:
+    return set(os.listdir(folder)) if _exists(folder) else set()
+
+
+def _read_header(path: Path) -> Mapping[str, Any]:
+    try:
+        header = json.loads(path.read_bytes())
+        if not isinstance(header, dict):
+            raise ValueError("it is no JSON object")
+    except (FileNotFoundError, ValueError) as error:
+        raise OutputError(
+            f"{path} is damaged: {error}\nits run cannot be continued; remove {path.parent} to start again"
+        ) from error
+    return header
 
 
 def _refuse_other_header(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

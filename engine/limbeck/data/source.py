@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from limbeck.data.decode import MAX_PIXELS
@@ -37,22 +37,11 @@ def open_source(
     Raises:
         DataError: Nothing is there, it is of no kind that can be read, or it has no class or an empty one.
     """
-    path, split = _path_and_split(location)
     columns = {"image_column": image_column, "label_column": label_column}
-    name = path.resolve().name
-    if path.is_dir() and (shards := parquet_files(path, split)):
-        return ParquetImages(shards, f"{name}:{split}" if split else name, **columns, max_pixels=max_pixels)
-    if path.suffix.lower() == ".npz":
-        return NpzImages(path, split, max_pixels=max_pixels)
-    if split:
-        raise DataError(f"nothing at {location}: {path} is there, and has no splits to choose from")
-    if is_distilled(path):
-        return read_distilled(path)
-    if path.is_dir():
-        return ImageFolder(path, max_pixels=max_pixels)
-    if path.suffix.lower() == ".parquet":
-        return ParquetImages([path], name, **columns, max_pixels=max_pixels)
-    raise DataError(f"{path} is of no kind that can be read; {_WORKS}")
+    try:
+        return _open(location, columns, max_pixels)
+    except OSError as error:
+        raise DataError(f"{location} cannot be read: {error.strerror or error}") from error
 
 
 def unreadable(
@@ -92,6 +81,24 @@ def check(
     if found and not skip_unreadable:
         raise UnreadableImagesError(found)
     return source.without(found)
+
+
+def _open(location: str | Path, columns: Mapping[str, str | None], max_pixels: int) -> StoredSource:
+    path, split = _path_and_split(location)
+    name = path.resolve().name
+    if path.is_dir() and (shards := parquet_files(path, split)):
+        return ParquetImages(shards, f"{name}:{split}" if split else name, **columns, max_pixels=max_pixels)
+    if path.suffix.lower() == ".npz":
+        return NpzImages(path, split, max_pixels=max_pixels)
+    if split:
+        raise DataError(f"nothing at {location}: {path} is there, and has no splits to choose from")
+    if is_distilled(path):
+        return read_distilled(path)
+    if path.is_dir():
+        return ImageFolder(path, max_pixels=max_pixels)
+    if path.suffix.lower() == ".parquet":
+        return ParquetImages([path], name, **columns, max_pixels=max_pixels)
+    raise DataError(f"{path} is of no kind that can be read; {_WORKS}")
 
 
 def _path_and_split(location: str | Path) -> tuple[Path, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
 from itertools import islice
@@ -32,6 +33,13 @@ class StoredSource(ABC):
     kind: ClassVar[str]
 
     def __init__(self, location: str, class_names: Sequence[str], *, max_pixels: int = MAX_PIXELS) -> None:
+        counts = Counter(class_names)
+        if again := [name for name in counts if counts[name] > 1]:
+            raise DataError(
+                f"{location} has {counts[again[0]]} classes called '{again[0]}'"
+                + (f", and {len(again) - 1} more names that are not unique" if len(again) > 1 else "")
+                + "; give every class a name of its own"
+            )
         self._location = location
         self._class_names = tuple(class_names)
         self._max_pixels = max_pixels
@@ -86,18 +94,26 @@ class StoredSource(ABC):
             yield np.stack(group)
 
     def describe(self) -> dict[str, object]:
-        listing = hashlib.sha256()
+        """What the manifest records. Reads every image once, so that other content under the same names is seen.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        listing, content = hashlib.sha256(), hashlib.sha256()
         counts = []
         for class_id, class_name in enumerate(self.class_names):
             names = self.names(class_id)
             counts.append(len(names))
             lines = "\n".join((f"{len(names)} {class_name}", *names, ""))
             listing.update(lines.encode("utf-8", "surrogateescape"))
+            for name, picture in self.pictures(class_id):
+                content.update(_digest(name, picture))
         return {
             "kind": self.kind,
             "location": self._location,
             "class_counts": counts,
             "listing_sha256": listing.hexdigest(),
+            "content_sha256": content.hexdigest(),
         }
 
     def refuse_empty_classes(self, remedy: str) -> None:
@@ -107,3 +123,17 @@ class StoredSource(ABC):
             first = f"class '{self.class_names[empty[0]]}' (label {empty[0]}) of {self._location} has no image"
             more = f", nor have {len(empty) - 1} more of {len(self.class_names)}" if len(empty) > 1 else ""
             raise DataError(f"{first}{more}: {remedy}")
+
+
+def _digest(name: str, picture: Path | bytes | Array) -> bytes:
+    """SHA-256 of a picture as it is stored, not decoded."""
+    if isinstance(picture, bytes):
+        return hashlib.sha256(picture).digest()
+    if isinstance(picture, np.ndarray):
+        shape = f"{picture.dtype.str} {picture.shape} ".encode()
+        return hashlib.sha256(shape + picture.tobytes()).digest()
+    try:
+        with picture.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError as error:
+        raise DataError(f"{name} cannot be read: {error.strerror or error}") from error

@@ -144,13 +144,15 @@ def test_a_place_that_was_taken_meanwhile_is_not_written_over(tmp_path):
 
 
 def test_an_unfinished_run_needs_resume(tmp_path):
-    start(tmp_path / "out").close()
+    with start(tmp_path / "out") as writer:
+        write_unit(writer, 0)
     with pytest.raises(OutputError, match=r"\.out\.partial\ncontinue it with --resume, or remove that folder"):
         start(tmp_path / "out")
 
 
 def test_other_settings_are_listed_old_and_new(tmp_path):
-    start(tmp_path / "out").close()
+    with start(tmp_path / "out") as writer:
+        write_unit(writer, 0)
     changed = {**HEADER, "method": {"name": "d4m", "ipc": 5}}
     with pytest.raises(OutputError) as raised:
         start(tmp_path / "out", header=changed, resume=True)

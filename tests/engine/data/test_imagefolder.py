@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,35 @@ def test_classes_may_be_called_train_and_test(image_folder):
     assert ImageFolder(image_folder(["train/1.png", "test/1.png"])).class_names == ("test", "train")
 
 
+@pytest.mark.parametrize("name", [b"a/im\xff.jpg", b"bad\xff/1.jpg"])
+def test_a_name_that_is_not_utf8_is_refused_and_shown(image_folder, name):
+    root = image_folder(["a/1.png"])
+    odd = os.path.join(os.fsencode(root), name)
+    os.makedirs(os.path.dirname(odd), exist_ok=True)
+    os.link(root / "a/1.png", odd)
+    with pytest.raises(DataError, match=r"1 name\(s\) in .* are not UTF-8; rename them:\n  (a/im|bad)\\xff"):
+        ImageFolder(root)
+
+
+def test_a_folder_that_cannot_be_listed_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match="cannot be listed: File name too long"):
+        ImageFolder(tmp_path / ("x" * 300))
+
+
+def test_a_class_folder_that_cannot_be_listed_is_a_data_error(image_folder, monkeypatch):
+    root = image_folder(["a/1.png", "b/deep/1.png"])
+    real = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"b/deep cannot be listed: Permission denied"):
+        ImageFolder(root)
+
+
 def test_the_description_does_not_say_where_on_this_machine(image_folder, tmp_path):
     described = ImageFolder(image_folder(["a/1.png", "b/1.png", "b/2.png"])).describe()
     assert str(tmp_path) not in str(described)
@@ -106,6 +137,30 @@ def test_the_description_changes_when_an_image_is_renamed(image_folder):
     before = ImageFolder(root).describe()["listing_sha256"]
     (root / "a/2.png").rename(root / "a/3.png")
     assert ImageFolder(root).describe()["listing_sha256"] != before
+
+
+def test_the_description_changes_when_an_image_has_other_content(image_folder):
+    root = image_folder(["a/1.png", "a/2.png"])
+    before = ImageFolder(root).describe()
+    (root / "a/2.png").write_bytes((root / "a/1.png").read_bytes())
+    after = ImageFolder(root).describe()
+    assert sorted(key for key in before if before[key] != after[key]) == ["content_sha256"]
+
+
+def test_skipped_images_are_no_part_of_the_description(image_folder):
+    root = image_folder(["a/1.png", "a/2.png"])
+    source = ImageFolder(root).without([("a/2.png", "truncated")])
+    before = source.describe()
+    (root / "a/2.png").unlink()
+    (root / "a/2.png").write_bytes(b"other")
+    assert source.describe() == before
+
+
+def test_an_image_that_is_lost_before_it_is_described_is_named(image_folder):
+    source = ImageFolder(image_folder(["a/1.png", "a/2.png"]))
+    (source._root / "a/2.png").unlink()
+    with pytest.raises(DataError, match=r"a/2\.png cannot be read: No such file"):
+        source.describe()
 
 
 def test_a_batch_of_none_is_refused(image_folder):

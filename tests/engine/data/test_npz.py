@@ -150,3 +150,19 @@ def test_an_archive_is_read_in_memory_far_below_its_size(tmp_path, save):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (count, peak < 8 * 2**20) == (200, True), peak
+
+
+@pytest.mark.parametrize("change", [lambda images: images[::-1], lambda images: images.reshape(4, 5, 6)])
+def test_the_description_changes_with_the_content(tmp_path, change):
+    images = grays(4, 6, 5)
+    np.savez(tmp_path / "a.npz", images=images, labels=LABELS)
+    before = NpzImages(tmp_path / "a.npz").describe()
+    np.savez(tmp_path / "a.npz", images=change(images), labels=LABELS)
+    after = NpzImages(tmp_path / "a.npz").describe()
+    assert sorted(key for key in before if before[key] != after[key]) == ["content_sha256"]
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images=grays(4, 6, 5), labels=LABELS, class_names=["crane", "crane"])
+    with pytest.raises(DataError, match=r"a\.npz has 2 classes called 'crane'; give every class a name of its own"):
+        NpzImages(tmp_path / "a.npz")

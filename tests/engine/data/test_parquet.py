@@ -161,6 +161,12 @@ def test_an_empty_cell_is_named_as_unreadable(tmp_path):
         list(source.images(0, size=4, fit="crop", batch=1))
 
 
+def test_the_description_changes_with_the_content(tmp_path):
+    before = open_file(write(tmp_path / "a.parquet", [0, 1])).describe()
+    after = open_file(write(tmp_path / "a.parquet", [0, 1], [png(0), png(9)])).describe()
+    assert sorted(key for key in before if before[key] != after[key]) == ["content_sha256"]
+
+
 def test_without_pyarrow_the_error_names_the_extra(tmp_path, monkeypatch):
     path = write(tmp_path / "a.parquet", [0])
     monkeypatch.setitem(sys.modules, "pyarrow", None)

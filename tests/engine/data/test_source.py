@@ -50,6 +50,11 @@ def test_a_place_where_nothing_is_says_what_works(tmp_path, location):
         open_source(tmp_path / location)
 
 
+def test_a_location_that_the_system_refuses_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match="cannot be read: File name too long"):
+        open_source(tmp_path / ("x" * 300))
+
+
 def test_a_split_of_an_image_folder_is_refused(image_folder):
     with pytest.raises(DataError, match="has no splits to choose from"):
         open_source(f"{image_folder(['a/1.png'])}:train")
