@@ -98,7 +98,7 @@ def test_a_partial_run_is_not_continued_without_being_asked_nor_with_other_setti
 ) -> None:
     out = tmp_path / "distilled"
     process = start(*arguments(few_photos, out))
-    wait_for(process, [("event", "progress"), ("stage", "denoise"), ("done", 5)])
+    wait_for(process, [("event", "progress"), ("stage", "denoise"), ("done", 8)])  # two classes are finished
     process.kill()
     process.communicate()
     again = limbeck(*arguments(few_photos, out))
