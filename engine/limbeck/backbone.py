@@ -14,7 +14,7 @@ from limbeck.arrays import Features, Images
 from limbeck.backends.base import Backend
 from limbeck.diffusion.batching import in_buckets
 from limbeck.diffusion.pack_check import check_backbone
-from limbeck.engine import Engine, compile
+from limbeck.engine import Runnable, compile
 from limbeck.errors import PackError
 from limbeck.pack import BackboneInfo, Pack
 
@@ -28,7 +28,7 @@ class PackBackbone:
         bucket: Images in one engine call; smaller batches are padded to it.
     """
 
-    def __init__(self, info: BackboneInfo, engine: Engine, *, bucket: int) -> None:
+    def __init__(self, info: BackboneInfo, engine: Runnable, *, bucket: int) -> None:
         """Keep the engine; it is closed by whoever compiled it."""
         self.image_size = info.image_size
         self.key = engine.key

@@ -11,13 +11,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
 from limbeck.arrays import Array
 from limbeck.backends.base import Backend, Graph, GraphSpec, Session, TensorSpec, engine_key
 from limbeck.errors import EngineError, FeedError
+
+
+class Runnable(Protocol):
+    """What the networks' adapters need of an engine: one that is loaded, or one that is loaded when it runs."""
+
+    @property
+    def spec(self) -> GraphSpec:
+        """Names, dtypes and shapes of inputs and outputs."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """The engine's identity."""
+        ...
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """As `Engine.run`."""
+        ...
 
 
 class Engine:

@@ -22,15 +22,16 @@ from importlib.resources import files
 from pathlib import Path, PureWindowsPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from limbeck.backends.base import Graph, GraphSpec, TensorSpec
 from limbeck.errors import PackError
+from limbeck.precision import PrecisionName
 
 FORMAT = 1
 MANIFEST = "pack.json"
 
-Role = Literal["conditioner", "trunk", "encoder", "decoder", "backbone"]
+Role = Literal["conditioner", "trunk", "shallow", "text_encoder", "encoder", "decoder", "backbone"]
 
 
 def _inside(name: str) -> str:
@@ -65,16 +66,36 @@ class GraphEntry(_Strict):
 
     `parity` is the relative L2 error against the network it was exported from, measured on random input.
     `weights` is the dtype the weights are stored in; the arithmetic is float32 wherever `precision` says fp32.
+    `recipe` is everything that made a graph of another precision out of the exported one: settings, seed, the
+    digest of the calibration. Inputs and outputs are float32 at every precision.
     """
 
     file: PackPath
     external: tuple[PackPath, ...] = ()
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
-    precision: Literal["fp32"] = "fp32"
+    precision: PrecisionName = "fp32"
     weights: Literal["float32", "float16"] = "float32"
     opset: int
     parity: float
+    recipe: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+
+class BuildTrial(_Strict):
+    """One candidate that `limbeck build` measured for a role, kept or refused.
+
+    `reason` says in a sentence why it was kept or refused; `figures` has what was measured (names with units), and
+    `limits` the thresholds that were asked, under the same names.
+    """
+
+    role: Role
+    backend: str
+    precision: PrecisionName
+    recipe: Mapping[str, JsonValue] = Field(default_factory=dict)
+    kept: bool
+    reason: str
+    figures: Mapping[str, float] = Field(default_factory=dict)
+    limits: Mapping[str, float] = Field(default_factory=dict)
 
 
 class DenoiserInfo(_Strict):
@@ -159,6 +180,7 @@ class PackManifest(_Strict):
     codec: CodecInfo | None = None
     backbone: BackboneInfo | None = None
     graphs: Mapping[Role, GraphEntry]
+    trials: tuple[BuildTrial, ...] = ()
     files: Mapping[PackPath, FileEntry]
 
     @model_validator(mode="after")

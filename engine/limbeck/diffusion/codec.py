@@ -9,7 +9,7 @@ import numpy as np
 
 from limbeck.arrays import Array, Images, Latents
 from limbeck.diffusion.batching import in_buckets
-from limbeck.engine import Engine
+from limbeck.engine import Runnable
 from limbeck.pack import CodecInfo
 
 
@@ -23,7 +23,7 @@ class PackCodec:
         bucket: Images in one engine call; smaller batches are padded to it.
     """
 
-    def __init__(self, info: CodecInfo, encoder: Engine, decoder: Engine, *, bucket: int) -> None:
+    def __init__(self, info: CodecInfo, encoder: Runnable, decoder: Runnable, *, bucket: int) -> None:
         """Keep the engines; they are closed by whoever compiled them."""
         self._info = info
         self._encoder = encoder

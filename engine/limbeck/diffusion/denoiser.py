@@ -17,7 +17,7 @@ import numpy as np
 from limbeck.arrays import Array, ClassIds, Latents, Times
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.batching import in_buckets
-from limbeck.engine import Engine
+from limbeck.engine import Runnable
 from limbeck.errors import ConfigError
 from limbeck.pack import DenoiserInfo
 
@@ -87,8 +87,8 @@ class DitDenoiser:
     def __init__(
         self,
         info: DenoiserInfo,
-        conditioner: Engine,
-        trunk: Engine,
+        conditioner: Runnable,
+        trunk: Runnable,
         *,
         bucket: int,
         table_nbytes: int = 64 * 2**20,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from limbeck.backends.base import Backend
 from limbeck.diffusion.base import Conditioning, Denoiser, LatentCodec
 from limbeck.diffusion.codec import PackCodec
-from limbeck.diffusion.denoiser import ClassConditioning, DitDenoiser
+from limbeck.diffusion.denoisers import denoiser_roles, make_denoiser
 from limbeck.diffusion.pack_check import check_codec, check_denoiser
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.engine import Engine, compile
@@ -63,7 +63,7 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16) -> Iterator[M
         has = ", ".join(info.graphs)
         raise PackError(f"pack '{info.name}' cannot generate: it needs a denoiser and a codec, it has only: {has}")
     schedule = _schedule(pack)
-    roles: tuple[Role, ...] = ("conditioner", "trunk", "encoder", "decoder")
+    roles: tuple[Role, ...] = (*denoiser_roles(info.denoiser), "encoder", "decoder")
     graphs = {role: pack.graph(role) for role in roles}
     check_denoiser(info.name, info.denoiser, graphs)
     check_codec(info.name, info.codec, info.image_size, graphs)
@@ -71,9 +71,10 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16) -> Iterator[M
         engines: dict[Role, Engine] = {}
         for role, graph in graphs.items():
             engines[role] = stack.enter_context(compile(graph, backend))
+        denoiser, conditioning = make_denoiser(info.denoiser, engines, bucket=bucket)
         yield Models(
-            denoiser=DitDenoiser(info.denoiser, engines["conditioner"], engines["trunk"], bucket=bucket),
-            conditioning=ClassConditioning(info.denoiser),
+            denoiser=denoiser,
+            conditioning=conditioning,
             codec=PackCodec(info.codec, engines["encoder"], engines["decoder"], bucket=bucket),
             schedule=schedule,
             image_size=info.image_size,

@@ -12,6 +12,10 @@ from limbeck.errors import ConfigError
 # Protobuf refuses a message of 2 GiB; the nodes of the largest graph so far take 3 MiB of what is left free here.
 PROTOBUF_SAFE_NBYTES = 2**31 - 64 * 2**20
 
+# A runtime maps weights that lie beside the graph from the disk, and tools read them one at a time; weights inside the
+# graph are parsed, and so held, all at once.
+EXTERNAL_ABOVE_NBYTES = 64 * 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
@@ -29,7 +33,7 @@ class ExportOptions:
     """
 
     weights: Literal["float32", "float16"] = "float32"
-    external_above_nbytes: int = PROTOBUF_SAFE_NBYTES
+    external_above_nbytes: int = EXTERNAL_ABOVE_NBYTES
     classes: Path | None = None
     latent_stats: Path | None = None
     licenses: Mapping[str, str] = field(default_factory=dict)
