@@ -50,5 +50,5 @@ docs: .venv-dev/.ready  ## README blocks and examples run, links resolve, every 
 	@$(PYTHON) -m venv .venv-dev
 	@echo "installing torch, the exporters and the test tools into .venv-dev …"
 	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt $(TORCH)
-	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[export,parquet,test,lint]'
+	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[export,text,parquet,openvino,tensorrt-rtx,test,lint]'
 	@touch .venv-dev/.ready
