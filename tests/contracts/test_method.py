@@ -19,13 +19,16 @@ from limbeck.methods.base import DistilledImages, Method, Progress, Unit
 from support.models import gaussian_models
 from support.sources import ArraySource, blobs
 
+QUICK = {"d4m": {"num_steps": 10}, "d3hr": {"num_steps": 10, "num_groups": 20}}
+"""Settings of every method with which it takes a moment."""
+
 CASES = [(name, preset) for name in METHODS for preset in ("default", "faithful")]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join(case))
 def method(request: pytest.FixtureRequest) -> Method:
     name, preset = request.param
-    return make_method(name, ipc=3, seed=5, preset=preset, settings={"num_steps": 10})
+    return make_method(name, ipc=3, seed=5, preset=preset, settings=QUICK[name])
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ def test_a_class_does_not_depend_on_the_other_classes_of_the_source(method: Meth
 
 
 def test_another_seed_gives_other_images(method: Method, source: ArraySource) -> None:
-    other = make_method(method.name, ipc=3, seed=6, settings={"num_steps": 10})
+    other = make_method(method.name, ipc=3, seed=6, settings=QUICK[method.name])
     assert not np.array_equal(
         distill(method, source, gaussian_models())[0], distill(other, source, gaussian_models())[0]
     )

@@ -11,9 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from limbeck.errors import ConfigError
 from limbeck.methods.base import Method
+from limbeck.methods.d3hr import D3HR
 from limbeck.methods.d4m import D4M
 
-METHODS: Mapping[str, type[D4M]] = {D4M.name: D4M}
+METHODS: Mapping[str, type[D3HR] | type[D4M]] = {kind.name: kind for kind in (D4M, D3HR)}
 PRESETS = ("default", "faithful")
 
 

@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol
 from limbeck.arrays import Images
 from limbeck.data.base import ImageSource
 from limbeck.diffusion.models import Models
+from limbeck.memory.work import Work
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Method(Protocol):
         Raises:
             ConfigError, DataError, PackError: With what would work.
         """
+        ...
+
+    def work(self, source: ImageSource, models: Models) -> Work:
+        """How much there is to do, for the planner; no network runs."""
         ...
 
     def units(self, source: ImageSource) -> Sequence[Unit]:

@@ -29,6 +29,7 @@ from limbeck.diffusion.guidance import Guided
 from limbeck.diffusion.models import Models
 from limbeck.diffusion.samplers import SamplerName, sampler
 from limbeck.errors import ConfigError, DataError, EngineError
+from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import DistilledImages, Event, Progress, Unit
 from limbeck.methods.clustering import Clustering, Clusters, FullKMeans, StreamedKMeans
 from limbeck.randomness import generator, small_seed
@@ -125,13 +126,30 @@ class D4M:
         """One unit a class."""
         return tuple(Unit(class_id, (class_id,)) for class_id in range(len(source.class_names)))
 
+    def work(self, source: ImageSource, models: Models) -> Work:
+        """Encode every image once, walk each prototype down, decode it."""
+        counts = tuple(len(source.names(class_id)) for class_id in range(len(source.class_names)))
+        times = self._times(models)
+        rows = tuple(self._guided(models).rows_per_sample(int(time)) for time in times[:-1])
+        held = max(counts) if self.clustering == "full" else min(max(counts), 2 * self.batch_factor * self.ipc)
+        return Work(
+            class_images=counts,
+            images_per_class=self.ipc,
+            walks=(Walk(samples=len(counts) * self.ipc, step_rows=rows),),
+            condition_times=len(rows),
+            # the latents, joined, centered by k-means, and its distances
+            scratch_nbytes=4 * held * 4 * math.prod(models.latent_shape),
+            modules=("sklearn.cluster",),
+        )
+
     def distill(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Event]:
-        """Make `units`; batches are filled across classes up to the bucket."""
+        """Make `units` wave by wave; batches are filled across classes up to the bucket."""
         num_images = sum(len(source.names(class_id)) for unit in units for class_id in unit.class_ids)
-        num_batches = math.ceil(len(units) * self.ipc / models.bucket)
-        encoded = number = 0
+        encoded = 0
+        batches = _Count(0, math.ceil(len(units) * self.ipc / models.bucket))
         waiting: list[_Sample] = []
         images: dict[int, list[Images]] = {}
+        wave = models.wave or models.bucket
         for unit in units:
             (class_id,) = unit.class_ids
             name = source.class_names[class_id]
@@ -142,11 +160,10 @@ class D4M:
                 yield Progress("encode", encoded, num_images)
             prototypes = clusters.centers().reshape(self.ipc, *models.latent_shape)
             waiting += [_Sample(unit, name, index, prototypes[index]) for index in range(self.ipc)]
-            while len(waiting) >= models.bucket or (unit is units[-1] and waiting):
-                batch, waiting = waiting[: models.bucket], waiting[models.bucket :]
-                made = yield from self._generate(batch, models, number=number, num_batches=num_batches)
-                number += 1
-                for sample, image in zip(batch, made, strict=True):
+            while len(waiting) >= wave or (unit is units[-1] and waiting):
+                now, waiting = waiting[:wave], waiting[wave:]
+                denoised = yield from self._denoised(now, models, batches)
+                for sample, image in zip(now, _decoded(denoised, models), strict=True):
                     done = images.setdefault(sample.unit.index, [])
                     done.append(image)
                     if len(done) == self.ipc:
@@ -161,7 +178,7 @@ class D4M:
     def _latents(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents]:
         name = source.class_names[class_id]
         index = 0
-        for images in source.images(class_id, size=models.image_size, fit=self.fit, batch=models.bucket):
+        for images in source.images(class_id, size=models.image_size, fit=self.fit, batch=models.images_at_a_time):
             if self.sample_posterior:
                 mean, std = models.codec.posterior(images)
                 drawn = range(index, index + len(images))
@@ -171,10 +188,20 @@ class D4M:
                 yield models.codec.encode(images)
             index += len(images)
 
-    def _generate(
-        self, batch: Sequence[_Sample], models: Models, *, number: int, num_batches: int
-    ) -> Generator[Event, None, Images]:
-        """Noise the prototypes, carry them back and decode them; one event a step."""
+    def _denoised(
+        self, samples: Sequence[_Sample], models: Models, batches: _Count
+    ) -> Generator[Event, None, list[Latents]]:
+        """Noise the prototypes and carry them back, a bucket at a time; one event a step."""
+        if self.strength > 0:
+            models.prepare(self._times(models)[:-1], self._condition(samples, models).join(models.conditioning.null(1)))
+        made = []
+        for start in range(0, len(samples), models.bucket):
+            latents = yield from self._generate(samples[start : start + models.bucket], models, batches)
+            batches.done += 1
+            made.append(latents)
+        return made
+
+    def _generate(self, batch: Sequence[_Sample], models: Models, batches: _Count) -> Generator[Event, None, Latents]:
         times = self._times(models)
         columns = np.repeat(times[:, None], len(batch), axis=1)
         latents = np.stack([sample.prototype for sample in batch])
@@ -189,10 +216,11 @@ class D4M:
         )
         for step, moved in enumerate(steps, start=1):
             latents = moved
-            yield Progress("denoise", number * (len(times) - 1) + step, num_batches * (len(times) - 1))
+            num_steps = len(times) - 1
+            yield Progress("denoise", batches.done * num_steps + step, batches.total * num_steps)
         if not np.isfinite(latents).all():
             raise EngineError("the denoiser gave values that are not finite; check the pack with `limbeck doctor`")
-        return models.codec.decode(latents)
+        return latents
 
     def _times(self, models: Models) -> Times:
         return sampler(self.sampler).times(models.schedule, self.num_steps, strength=self.strength)
@@ -231,3 +259,18 @@ class _Sample:
     class_name: str
     index: int
     prototype: Latents
+
+
+@dataclass
+class _Count:
+    """How many batches are done."""
+
+    done: int
+    total: int
+
+
+def _decoded(batches: Sequence[Latents], models: Models) -> Iterator[Images]:
+    """The images of latents, decoded a few at a time, so that no more than these are held."""
+    latents = np.concatenate(batches)
+    for start in range(0, len(latents), models.images_at_a_time):
+        yield from models.codec.decode(latents[start : start + models.images_at_a_time])

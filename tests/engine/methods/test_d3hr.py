@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from limbeck.arrays import Latents, Times
+from limbeck.diffusion.base import Condition
+from limbeck.errors import ConfigError, DataError
+from limbeck.methods.base import DistilledImages, Progress
+from limbeck.methods.d3hr import D3HR
+from support.models import gaussian_models
+from support.sources import ArraySource, blobs
+
+
+@pytest.fixture
+def source() -> ArraySource:
+    rng = np.random.default_rng(0)
+    return ArraySource({f"class {i}": blobs(rng, center=0.3 + 0.2 * i, count=24) for i in range(2)})
+
+
+def latents_of(method: D3HR, source: ArraySource, *, bucket: int = 4) -> dict[int, Latents]:
+    """The latents of the distilled images: the codec of `gaussian_models` loses nothing between them."""
+    # a spread at which DDIM's error in 50 strides up and down is small: 98 % of it comes back
+    models = gaussian_models(bucket=bucket, std=0.6)
+    made = method.distill(method.units(source), source, models)
+    return {e.unit.index: models.codec.encode(e.images) for e in made if isinstance(e, DistilledImages)}
+
+
+def real_latents(source: ArraySource, class_id: int) -> Latents:
+    images = next(source.images(class_id, size=16, fit="crop", batch=100))
+    return gaussian_models().codec.encode(images)
+
+
+def test_exact_groups_have_the_mean_and_spread_of_the_class_in_every_element(source: ArraySource) -> None:
+    """The closed-form denoiser makes the walks linear maps of the latents, which keep both statistics."""
+    made = latents_of(D3HR(ipc=8, guidance_scale=1.0, select="exact", num_steps=200), source)[0]
+    real = real_latents(source, 0)
+    assert made.mean(axis=0) == pytest.approx(real.mean(axis=0), abs=0.03)
+    assert made.std(axis=0, ddof=1) == pytest.approx(real.std(axis=0, ddof=1), rel=0.2)
+
+
+def test_a_walk_up_and_down_with_noise_that_does_not_depend_on_the_latent_is_the_identity() -> None:
+    class Constant:
+        def __call__(self, latents: Latents, times: Times, condition: Condition) -> Latents:
+            return np.full_like(latents, 0.3)
+
+    models = replace(gaussian_models(), denoiser=Constant())
+    method = D3HR(ipc=1, guidance_scale=1.0)
+    up, down = method._times_up(models), method._times_down(models)
+    latents = np.random.default_rng(0).standard_normal((2, 3, 4, 4), dtype=np.float32)
+    raised = method._walked(latents, "class 0", up, models)
+    # the walk down ends one stride lower, at the clean latent; on the grid of the walk up it is the way back
+    assert method._walked(raised, "class 0", down[:-1], models) == pytest.approx(latents, abs=1e-5)
+
+
+def test_the_walk_up_of_the_paper_ends_at_time_600_and_the_codes_walk_down_starts_at_620() -> None:
+    models = gaussian_models()
+    method = D3HR.faithful(ipc=10)
+    up, down = method._times_up(models), method._times_down(models)
+    assert (up[0], up[-1], len(up)) == (0, 600, 31)
+    assert (down[0], len(down) - 1) == (620, 32)
+
+
+def test_the_same_images_come_from_any_scratch_size(source: ArraySource) -> None:
+    small = D3HR(ipc=3, num_groups=20, num_steps=10, scratch_bytes=3 * 48 * 36)
+    large = replace(small, scratch_bytes=2**24)
+    assert np.array_equal(latents_of(small, source)[0], latents_of(large, source)[0])
+
+
+@pytest.mark.parametrize("select", ["group", "exact"])
+def test_one_image_per_class_is_finite(source: ArraySource, select: str) -> None:
+    made = latents_of(D3HR(ipc=1, num_groups=5, num_steps=10, select=select), source)  # type: ignore[arg-type]
+    assert all(np.isfinite(latents).all() for latents in made.values())
+
+
+def test_every_image_of_a_class_counts_once_as_inverted(source: ArraySource) -> None:
+    method = D3HR(ipc=2, num_groups=2, num_steps=10)
+    events = method.distill(method.units(source)[:1], source, gaussian_models(bucket=10))
+    steps = [e for e in events if isinstance(e, Progress) and e.stage.startswith("invert")]
+    assert [(step.done, step.total) for step in steps] == [(10, 24), (20, 24), (24, 24)]
+
+
+def test_a_class_with_one_image_is_refused_since_a_spread_needs_two() -> None:
+    one = ArraySource({"class 0": blobs(np.random.default_rng(0), center=0.5, count=1)})
+    with pytest.raises(DataError, match="a spread needs two"):
+        D3HR(ipc=1).check(one, gaussian_models())
+
+
+def test_a_walk_without_a_step_is_refused(source: ArraySource) -> None:
+    with pytest.raises(ConfigError, match="no step at all"):
+        D3HR(ipc=1, num_steps=1, inversion_strength=0.5).check(source, gaussian_models())

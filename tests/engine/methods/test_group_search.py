@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import skew
+
+from limbeck.errors import ConfigError
+from limbeck.methods.group_search import GroupSearch, Skew, exact_group
+from limbeck.randomness import generator
+
+MEAN = np.linspace(-2, 2, 12)
+STD = np.linspace(0.1, 1.5, 12)
+
+
+def stream(index: int) -> np.random.Generator:
+    return generator(3, "class", index, "group")
+
+
+def search(**settings: object) -> GroupSearch:
+    return GroupSearch(**{"samples": 4, "dimensions": 12, "num_groups": 50, **settings})  # type: ignore[arg-type]
+
+
+def distance(group: np.ndarray, *, kind: Skew, weight: float) -> float:
+    """The paper's formula by scipy, of a group as it would be used."""
+    over = skew(group, axis=0) if kind == "samples" else skew(group, axis=1)
+    centers = np.linalg.norm(group.mean(axis=0) - MEAN)
+    spreads = np.linalg.norm(group.std(axis=0, ddof=1) - STD)
+    return float(centers + spreads + weight * np.linalg.norm(over))
+
+
+@pytest.mark.parametrize("kind", ["samples", "features"])
+def test_the_winner_is_the_group_that_the_formula_likes_best(kind: Skew) -> None:
+    drawn = [MEAN + STD * stream(i).standard_normal((4, 12), dtype=np.float32) for i in range(50)]
+    nearest = min(drawn, key=lambda group: distance(group, kind=kind, weight=0.1))
+    found = search(skew=kind, skew_weight=0.1).best(stream, MEAN, STD)
+    # the kernel's skew divides by the unbiased spread, scipy's by the biased one; neither changes who wins here
+    assert found == pytest.approx(nearest, abs=1e-6)
+
+
+@pytest.mark.parametrize("scratch_bytes", [4 * 12 * 36, 7 * 4 * 12 * 36, 2**20])
+def test_the_winner_does_not_depend_on_how_many_groups_are_held(scratch_bytes: int) -> None:
+    found = search(scratch_bytes=scratch_bytes).best(stream, MEAN, STD)
+    assert np.array_equal(found, search().best(stream, MEAN, STD))
+
+
+def test_more_groups_never_fit_worse() -> None:
+    without_skew = [search(num_groups=m, skew_weight=0).best(stream, MEAN, STD) for m in (1, 5, 25, 125)]
+    falling = [distance(group, kind="samples", weight=0) for group in without_skew]
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_one_group_is_plain_gaussian_sampling() -> None:
+    found = search(num_groups=1).best(stream, MEAN, STD)
+    assert found == pytest.approx(MEAN + STD * stream(0).standard_normal((4, 12), dtype=np.float32), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["samples", "features"])
+def test_a_group_of_one_is_finite(kind: Skew) -> None:
+    assert np.isfinite(search(samples=1, skew=kind).best(stream, MEAN, STD)).all()
+
+
+def test_a_scratch_too_small_for_one_group_is_refused_with_what_it_needs() -> None:
+    with pytest.raises(ConfigError, match="takes 1,728 bytes; scratch_bytes allows 100"):
+        search(scratch_bytes=100)
+
+
+def test_an_exact_group_has_the_mean_and_spread_of_its_class() -> None:
+    group = exact_group(stream(0), 5, MEAN, STD).astype(np.float64)
+    assert group.mean(axis=0) == pytest.approx(MEAN, abs=1e-6)
+    assert group.std(axis=0, ddof=1) == pytest.approx(STD, rel=1e-6)
+
+
+def test_an_exact_group_of_one_is_the_draw_itself() -> None:
+    found = exact_group(stream(0), 1, MEAN, STD)
+    assert found == pytest.approx(MEAN + STD * stream(0).standard_normal((1, 12), dtype=np.float32), abs=1e-6)
