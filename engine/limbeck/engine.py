@@ -10,14 +10,20 @@ and what is possible, before a runtime sees it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
 
 from limbeck.arrays import Array
-from limbeck.backends.base import Backend, Graph, GraphSpec, Session, TensorSpec, engine_key
+from limbeck.backends.base import AheadOfTimeBackend, Backend, Graph, GraphSpec, Session, TensorSpec
+from limbeck.backends.key import EngineKey
+from limbeck.cache import Cache
 from limbeck.errors import EngineError, FeedError
+
+_BUILT = "engine.bin"
 
 
 class Runnable(Protocol):
@@ -44,7 +50,7 @@ class Engine:
     Args:
         graph: What was compiled.
         session: The backend's live session of it.
-        key: The engine's identity, of graph and backend; see `engine_key`.
+        key: The engine's identity, of graph and backend; see `EngineKey`.
     """
 
     def __init__(self, graph: Graph, session: Session, key: str) -> None:
@@ -91,14 +97,35 @@ class Engine:
         self.close()
 
 
-def compile(graph: Graph, backend: Backend) -> Engine:
+def compile(graph: Graph, backend: Backend, *, cache: Cache | None = None) -> Engine:
     """Compile `graph` for `backend`.
 
+    Args:
+        graph: What to compile.
+        backend: What compiles it.
+        cache: Where a backend that builds ahead of time finds what it built before, and leaves what it builds now.
+            Other backends do not use it.
+
     Raises:
-        BackendUnavailableError: The backend's package or provider is not there.
+        BackendUnavailableError: The backend's package, provider or device is not there.
         EngineError: The backend refuses the graph.
     """
-    return Engine(graph, backend.compile(graph), engine_key(graph, backend))
+    key = EngineKey.of(graph, backend)
+    if cache is not None and isinstance(backend, AheadOfTimeBackend):
+        session = backend.load(graph, _built(graph, backend, key, cache))
+    else:
+        session = backend.compile(graph)
+    return Engine(graph, session, str(key))
+
+
+def _built(graph: Graph, backend: AheadOfTimeBackend, key: EngineKey, cache: Cache) -> bytes:
+    kept = cache.get(key.digest)
+    if kept is not None:
+        with suppress(FileNotFoundError):  # another process made room since
+            return kept[_BUILT].read_bytes()
+    built = backend.build(graph)
+    cache.put(key.digest, {_BUILT: built}, about={**asdict(key), "shapes": list(key.shapes)})
+    return built
 
 
 def check_feeds(spec: GraphSpec, feeds: Mapping[str, Array]) -> dict[str, int]:

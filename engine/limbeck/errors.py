@@ -2,12 +2,15 @@
 
     LimbeckError            1   anything that is not one of the kinds below
     ├── ConfigError         2   a setting that cannot work
+    │   └── BudgetError         no plan fits the memory budget
     ├── DataError           3   the images: missing, empty, unreadable, too few
     │   └── UnreadableImagesError
     ├── PackError           4   a model pack that is incomplete, foreign or damaged
     ├── EngineError         5   compiling or running a graph
     │   ├── FeedError           wrong names, shapes or dtypes, refused before the runtime sees them
-    │   └── BackendUnavailableError
+    │   ├── BackendUnavailableError
+    │   ├── MemoryLimitError    the runtime could not get the memory it needs
+    │   └── QualityError        an engine is not as good as the one it should replace
     ├── ExportError         6   turning a network into a graph
     │   └── ParityError         the graph does not compute what the network does
     ├── OutputError         7   writing the distilled set
@@ -19,7 +22,7 @@ so that a caller can act without parsing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -33,6 +36,17 @@ class ConfigError(LimbeckError):
     """A setting that cannot work, found before anything has run."""
 
     exit_code = 2
+
+
+class BudgetError(ConfigError):
+    """No way to run the job fits the memory budget; the message says what would."""
+
+    def __init__(self, message: str, *, needed_nbytes: int, budget_nbytes: int, largest_part: str) -> None:
+        """Keep the smallest budget that works, the one that was asked, and the part that takes most."""
+        self.needed_nbytes = needed_nbytes
+        self.budget_nbytes = budget_nbytes
+        self.largest_part = largest_part
+        super().__init__(message)
 
 
 class DataError(LimbeckError):
@@ -73,6 +87,20 @@ class FeedError(EngineError):
 
 class BackendUnavailableError(EngineError):
     """A backend whose package is not installed, or a provider this machine does not have."""
+
+
+class MemoryLimitError(EngineError):
+    """The runtime could not get the memory it needs: less work at a time, or a smaller engine, may fit."""
+
+
+class QualityError(EngineError):
+    """An engine is not as good as the one it should replace; `figures` and `limits` say by how much, by metric."""
+
+    def __init__(self, message: str, *, figures: Mapping[str, float], limits: Mapping[str, float]) -> None:
+        """Keep what was found and what was allowed."""
+        self.figures = dict(figures)
+        self.limits = dict(limits)
+        super().__init__(message)
 
 
 class ExportError(LimbeckError):

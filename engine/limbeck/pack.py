@@ -9,6 +9,13 @@
       vae_decoder/model.onnx                  role `decoder`
       backbone/model.onnx                     role `backbone`
 
+A UNet has instead:
+
+      tokenizer/tokenizer.json                prompts to token ids, padding and truncation included
+      text_encoder/model.onnx                 role `text_encoder`: token ids to states
+      unet_conditioner/model.onnx             role `conditioner`: states to keys and values of every cross attention
+      unet/model.onnx                         role `trunk`: latents, timestep, keys and values to a prediction
+
 A pack may hold any part of this: a codec alone, a backbone alone. Every file is listed with its size and SHA-256;
 `Pack.graph` checks them before a runtime sees the bytes.
 """
@@ -44,6 +51,9 @@ def _inside(name: str) -> str:
 PackPath = Annotated[str, AfterValidator(_inside)]
 """A file of a pack, relative to its folder, with forward slashes. A pack may come from a stranger: a name that could
 lead out of the folder, on any system, is refused when the manifest is read."""
+
+NAME = "{name}"
+"""Where a prompt's template has the class name."""
 
 Count = Annotated[int, Field(ge=1)]
 Spread = Annotated[float, Field(gt=0)]
@@ -113,6 +123,16 @@ class DenoiserInfo(_Strict):
     learned_sigma: bool
     schedule: PackPath = "scheduler/scheduler_config.json"
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The graphs it needs."""
+        return ("conditioner", "trunk")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What it needs beside graphs."""
+        return (self.schedule,)
+
     @model_validator(mode="after")
     def _null_is_no_class(self) -> Self:
         if self.null_class < len(self.classes):
@@ -120,6 +140,45 @@ class DenoiserInfo(_Strict):
                 f"null_class {self.null_class} is one of the {len(self.classes)} classes; it must be an id after them"
             )
         return self
+
+
+class UnetInfo(_Strict):
+    """A UNet that is conditioned on text by cross attention, with its text encoder.
+
+    `latent_shape` is (channels, height, width); a prompt is `tokens` tokens long, padded or cut. With `cut`, the
+    conditioner makes the keys and values of every cross attention, once per prompt; otherwise the trunk takes the text
+    encoder's states. `prompt` makes a class name a prompt, `null_prompt` stands for no condition.
+    """
+
+    kind: Literal["unet"] = "unet"
+    latent_shape: tuple[Count, Count, Count]
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    cut: bool = True
+    tokens: Count
+    prompt: str = NAME
+    null_prompt: str = ""
+    tokenizer: PackPath = "tokenizer/tokenizer.json"
+    schedule: PackPath = "scheduler/scheduler_config.json"
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The graphs it needs."""
+        return ("text_encoder", "conditioner", "trunk") if self.cut else ("text_encoder", "trunk")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What it needs beside graphs."""
+        return (self.schedule, self.tokenizer)
+
+    @model_validator(mode="after")
+    def _prompt_names_the_class(self) -> Self:
+        if NAME not in self.prompt:
+            raise ValueError(f"prompt {self.prompt!r} has no {NAME}; every class would have the same prompt")
+        return self
+
+
+DenoiserPart = DenoiserInfo | UnetInfo
+"""What a manifest may say of a denoiser; `kind` tells which."""
 
 
 class CodecInfo(_Strict):
@@ -176,7 +235,7 @@ class PackManifest(_Strict):
     sources: Mapping[str, str] = Field(default_factory=dict)
     licenses: Mapping[str, str] = Field(default_factory=dict)
     image_size: Count | None = None
-    denoiser: DenoiserInfo | None = None
+    denoiser: Annotated[DenoiserPart, Field(discriminator="kind")] | None = None
     codec: CodecInfo | None = None
     backbone: BackboneInfo | None = None
     graphs: Mapping[Role, GraphEntry]
@@ -185,9 +244,16 @@ class PackManifest(_Strict):
 
     @model_validator(mode="after")
     def _parts_have_graphs(self) -> Self:
-        for part, roles in _ROLES.items():
+        needed: dict[str, tuple[Role, ...]] = {}
+        if self.denoiser is not None:
+            needed["denoiser"] = self.denoiser.roles
+        if self.codec is not None:
+            needed["codec"] = ("encoder", "decoder")
+        if self.backbone is not None:
+            needed["backbone"] = ("backbone",)
+        for part, roles in needed.items():
             lacking = [role for role in roles if role not in self.graphs]
-            if getattr(self, part) is not None and lacking:
+            if lacking:
                 raise ValueError(f"a {part} needs the graphs {' and '.join(roles)}; {' and '.join(lacking)} is missing")
         return self
 
@@ -195,7 +261,7 @@ class PackManifest(_Strict):
     def _every_file_is_listed(self) -> Self:
         used = [name for entry in self.graphs.values() for name in (entry.file, *entry.external)]
         if self.denoiser is not None:
-            used.append(self.denoiser.schedule)
+            used += self.denoiser.files
         for name in used:
             if name not in self.files:
                 raise ValueError(f"it uses {name} but does not list its digest in files")
@@ -216,14 +282,6 @@ class PackManifest(_Strict):
                 f"the codec makes {height * factor} by {width * factor} pixels"
             )
         return self
-
-
-_ROLES: Mapping[str, tuple[Role, ...]] = {
-    "denoiser": ("conditioner", "trunk"),
-    "codec": ("encoder", "decoder"),
-    "backbone": ("backbone",),
-}
-"""The graphs that each part of a pack needs."""
 
 
 class Pack:

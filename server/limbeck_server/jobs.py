@@ -22,7 +22,9 @@ class DistillJob:
         data: Where the real images are: a folder, a parquet file or folder, an npz file.
         out: The folder to be made. It must not exist.
         backend: What runs the pack's graphs.
-        bucket: Samples that share a batch. With the seed, it decides an image.
+        bucket: Samples that share a batch. With the seed, it decides an image. None: what the budget allows, 16
+            without one.
+        budget_nbytes: The most private memory that the process may have; None sets no limit.
         skip_unreadable: Leave images out that cannot be decoded, and list them in the manifest.
         resume: Continue what an earlier run of the same job left.
         image_column: Parquet only: the column with the images, if not the obvious one.
@@ -34,7 +36,8 @@ class DistillJob:
     data: str
     out: Path
     backend: Backend
-    bucket: int = 16
+    bucket: int | None = None
+    budget_nbytes: int | None = None
     skip_unreadable: bool = False
     resume: bool = False
     image_column: str | None = None

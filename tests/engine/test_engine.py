@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from limbeck.backends.base import Graph, GraphSpec, engine_key
+from limbeck.backends.base import AheadOfTimeBackend, Graph, GraphSpec
+from limbeck.backends.key import EngineKey
 from limbeck.backends.null import Null
+from limbeck.cache import Cache
 from limbeck.engine import check_feeds, compile
 from limbeck.errors import EngineError, FeedError
 from support.functions import Function
@@ -66,45 +66,62 @@ def test_a_number_of_another_byte_order_is_another_dtype():
         check_feeds(SPEC, FEEDS | {"x": swapped})
 
 
-digests = st.sampled_from([digit * 64 for digit in "0ab"])
-backends = st.dictionaries(st.sampled_from(["height", "width"]), st.integers(1, 2)).map(Null)
-versions = st.sampled_from(["1.0", "1.0.1", "1.1"])
-
-
-@given(digests, digests, backends, backends)
-def test_two_engines_have_one_key_just_when_digest_and_backend_are_the_same(digest, other_digest, backend, other):
-    same = digest == other_digest and backend.sizes == other.sizes
-    key = engine_key(replace(GRAPH, digest=digest), backend)
-    assert (key == engine_key(replace(GRAPH, digest=other_digest), other)) == same
-
-
-@given(digests, backends)
-def test_a_key_does_not_depend_on_where_the_file_lies(digest, backend):
-    graph = replace(GRAPH, digest=digest)
-    assert engine_key(graph, backend) == engine_key(replace(graph, path=Path("elsewhere.onnx")), backend)
-
-
-@given(versions, versions)
-def test_another_version_of_a_backend_is_another_key(version, other):
-    class Versioned(Function):
-        def __init__(self, version):
-            super().__init__(scaled)
-            self.version = version
-
-        def fingerprint(self):
-            return self.version
-
-    assert (engine_key(GRAPH, Versioned(version)) == engine_key(GRAPH, Versioned(other))) == (version == other)
-
-
-def test_backends_of_one_fingerprint_differ_by_name():
-    class Other(Null):
-        name = "other"
-
-    assert engine_key(GRAPH, Null()) != engine_key(GRAPH, Other())
-
-
 def test_an_engine_has_the_key_of_its_graph_and_backend():
     backend = Null()
     with compile(GRAPH, backend) as engine:
-        assert engine.key == engine_key(GRAPH, backend)
+        assert engine.key == str(EngineKey.of(GRAPH, backend))
+
+
+class Built(AheadOfTimeBackend):
+    """Builds the graph's digest, counts how often, and loads it as zeros."""
+
+    name = "built"
+
+    def __init__(self):
+        self.num_built = 0
+
+    def build(self, graph):
+        self.num_built += 1
+        return graph.digest.encode()
+
+    def load(self, graph, built):
+        assert built == graph.digest.encode()
+        return Null().compile(graph)
+
+    def fingerprint(self):
+        return "1.0"
+
+
+def test_what_was_built_once_is_not_built_again(tmp_path):
+    backend = Built()
+    for _ in range(2):
+        compile(GRAPH, backend, cache=Cache(tmp_path)).close()
+    assert backend.num_built == 1
+
+
+def test_another_graph_is_built_on_its_own(tmp_path):
+    backend = Built()
+    for digest in ("0" * 64, "1" * 64):
+        compile(replace(GRAPH, digest=digest), backend, cache=Cache(tmp_path)).close()
+    assert backend.num_built == 2
+
+
+def test_what_is_damaged_in_the_cache_is_built_again(tmp_path):
+    backend = Built()
+    compile(GRAPH, backend, cache=Cache(tmp_path)).close()
+    (kept,) = tmp_path.glob("entries/*/engine.bin")
+    kept.write_bytes(b"")
+    compile(GRAPH, backend, cache=Cache(tmp_path)).close()
+    assert backend.num_built == 2
+
+
+def test_without_a_cache_everything_is_built():
+    backend = Built()
+    for _ in range(2):
+        compile(GRAPH, backend).close()
+    assert backend.num_built == 2
+
+
+def test_a_backend_that_builds_nothing_leaves_the_cache_alone(tmp_path):
+    compile(GRAPH, Null(), cache=Cache(tmp_path / "cache")).close()
+    assert not (tmp_path / "cache").exists()

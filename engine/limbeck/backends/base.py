@@ -8,7 +8,6 @@ all of them (checking names, dtypes and shapes, refusing use after close) is don
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,12 +51,16 @@ class Graph:
     Args:
         path: The `.onnx` file; weights in external data lie beside it.
         spec: Its inputs and outputs.
-        digest: SHA-256 over the file and its external data, hexadecimal.
+        digest: Of the content, hexadecimal: the canonical digest where the pack has one (the same for graphs that
+            differ only in names), otherwise SHA-256 over the file and its external data.
+        recipe: What made this graph of the exported one, as canonical JSON: precision, settings, seed, digest of the
+            calibration. Empty for the exported graph itself.
     """
 
     path: Path
     spec: GraphSpec
     digest: str
+    recipe: str = ""
 
 
 class Session(ABC):
@@ -76,6 +79,8 @@ class Backend(ABC):
     """A runtime that compiles graphs. Its constructor arguments are its settings."""
 
     name: ClassVar[str]
+    gradients: ClassVar[bool] = True
+    """Whether it may be given graphs that compute a gradient; one that gets them wrong without a word must not."""
 
     @abstractmethod
     def compile(self, graph: Graph) -> Session:
@@ -88,10 +93,33 @@ class Backend(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Everything about this backend that decides a result: runtime version, provider, settings."""
+        """Everything about this backend that decides a result: exact versions, settings, device.
+
+        Written by `limbeck.backends.key.fingerprint`.
+        """
 
 
-def engine_key(graph: Graph, backend: Backend) -> str:
-    """The identity of an engine: 16 hexadecimal digits over the graph's digest and the backend's fingerprint."""
-    text = f"{graph.digest}\n{backend.name}\n{backend.fingerprint()}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+class AheadOfTimeBackend(Backend):
+    """A backend whose compilation gives bytes that are worth keeping: seconds to make, much less to load."""
+
+    @abstractmethod
+    def build(self, graph: Graph) -> bytes:
+        """Compile `graph` for the backend's target; no device is needed.
+
+        Raises:
+            BackendUnavailableError: The runtime's package is missing.
+            EngineError: The runtime refuses the graph, with its reason.
+        """
+
+    @abstractmethod
+    def load(self, graph: Graph, built: bytes) -> Session:
+        """Make a session of what `build` returned for the same graph and settings.
+
+        Raises:
+            BackendUnavailableError: There is no device that it could run on.
+            EngineError: The runtime refuses it, or it is of another graph.
+        """
+
+    def compile(self, graph: Graph) -> Session:
+        """`build`, then `load`."""
+        return self.load(graph, self.build(graph))

@@ -11,6 +11,7 @@ import numpy as np
 
 from limbeck.arrays import Array
 from limbeck.backends.base import Backend, Graph, GraphSpec, Session
+from limbeck.backends.key import fingerprint
 from limbeck.errors import EngineError
 
 
@@ -33,7 +34,7 @@ class Null(Backend):
 
     def fingerprint(self) -> str:
         """The sizes given."""
-        return repr(sorted(self.sizes.items()))
+        return fingerprint(versions={}, settings=self.sizes, device="none")
 
 
 class _NullSession(Session):

@@ -8,7 +8,7 @@
       preview.png                      to look at
 
 The bytes depend on the images and the header alone: no time, host or path goes in, so that two runs of the same job
-can be compared file by file.
+can be compared file by file. The one exception is `memory` in the manifest, which says what this run took.
 """
 
 from __future__ import annotations
@@ -146,8 +146,11 @@ class DistilledWriter:
         self._partial.store(unit, files, listed)
         self._written |= seen.keys()
 
-    def finish(self) -> Path:
+    def finish(self, *, memory: Mapping[str, object] | None = None) -> Path:
         """Write metadata, card, preview and manifest, and move the set to its place, which is returned.
+
+        Args:
+            memory: What the run was predicted to take and what it took, for the manifest; JSON values.
 
         Raises:
             OutputError: Units or images are missing, its place was taken meanwhile, or the disk refuses.
@@ -176,6 +179,8 @@ class DistilledWriter:
             "preview.png": _png(preview(list(zip(self._names, by_class, strict=True)))),
         }
         manifest = {**self._header, "files": {name: hashlib.sha256(files[name]).hexdigest() for name in files}}
+        if memory is not None:
+            manifest["memory"] = dict(memory)
         files[MANIFEST] = f"{json.dumps(manifest, indent=2, sort_keys=True)}\n".encode()
         with disk_errors_explained(self._partial.folder, disk_nbytes(files)):
             for name, content in files.items():

@@ -47,6 +47,14 @@ class Denoiser(Protocol):
         ...
 
 
+class PreparedDenoiser(Denoiser, Protocol):
+    """A denoiser that can be told beforehand what it will be asked, while the network that makes it is loaded."""
+
+    def prepare(self, times: Times, condition: Condition) -> None:
+        """Remember what any of `times` with any row of `condition` needs."""
+        ...
+
+
 class VarianceDenoiser(Denoiser, Protocol):
     """A denoiser with learned sigma."""
 

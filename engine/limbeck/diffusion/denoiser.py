@@ -7,7 +7,6 @@ adaLN-Zero).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -17,6 +16,7 @@ import numpy as np
 from limbeck.arrays import Array, ClassIds, Latents, Times
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.batching import in_buckets
+from limbeck.diffusion.table import RowTable
 from limbeck.engine import Runnable
 from limbeck.errors import ConfigError
 from limbeck.pack import DenoiserInfo
@@ -99,7 +99,7 @@ class DitDenoiser:
         self._conditioner = conditioner
         self._trunk = trunk
         self._bucket = bucket
-        self._table = _Table(table_nbytes)
+        self._table: RowTable[tuple[int, int]] = RowTable(table_nbytes)
 
     def __call__(self, latents: Latents, times: Times, condition: Condition) -> Latents:
         """The noise in `latents`, the same shape."""
@@ -117,14 +117,29 @@ class DitDenoiser:
         return prediction[:, : self._channels], prediction[:, self._channels :]
 
     def _predict(self, latents: Latents, times: Times, condition: Condition) -> Array:
-        if not isinstance(condition, ClassCondition):
-            raise ConfigError(f"a class-conditional denoiser takes a ClassCondition, got {type(condition).__name__}")
-        modulation = self._modulation(times, condition.class_ids)
+        modulation = self._modulation(times, _class_ids(condition))
         feeds = {"latents": latents, **modulation}
         return in_buckets(self._trunk.run, feeds, bucket=self._bucket)["prediction"]
 
+    def prepare(self, times: Times, condition: Condition) -> None:
+        """Remember the modulation of every one of `times` with every class of `condition`, a bucket at a time.
+
+        Then the conditioner is not asked again, as long as the table has room for all of them.
+        """
+        pairs = [
+            (time, class_id) for time in times.tolist() for class_id in sorted(set(_class_ids(condition).tolist()))
+        ]
+        for start in range(0, len(pairs), self._bucket):
+            self._rows(pairs[start : start + self._bucket])
+
     def _modulation(self, times: Times, class_ids: ClassIds) -> dict[str, Array]:
         pairs = list(zip(times.tolist(), class_ids.tolist(), strict=True))
+        rows = self._rows(pairs)
+        names = [tensor.name for tensor in self._conditioner.spec.outputs]
+        return {name: np.stack([rows[pair][name] for pair in pairs]) for name in names}
+
+    def _rows(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], dict[str, Array]]:
+        """The modulation of each (time, class), made once."""
         rows = {pair: row for pair in set(pairs) if (row := self._table.get(pair)) is not None}
         new = sorted(set(pairs) - rows.keys())
         if new:
@@ -137,26 +152,10 @@ class DitDenoiser:
                 # a copy: a view would keep the whole bucket alive
                 rows[pair] = {name: array[i].copy() for name, array in made.items()}
                 self._table.put(pair, rows[pair])
-        names = [tensor.name for tensor in self._conditioner.spec.outputs]
-        return {name: np.stack([rows[pair][name] for pair in pairs]) for name in names}
+        return rows
 
 
-class _Table:
-    """Modulation rows by (time, class), bounded in bytes, least recently used out first."""
-
-    def __init__(self, nbytes: int) -> None:
-        self._limit = nbytes
-        self._used = 0
-        self._rows: OrderedDict[tuple[int, int], dict[str, Array]] = OrderedDict()
-
-    def get(self, pair: tuple[int, int]) -> dict[str, Array] | None:
-        if pair in self._rows:
-            self._rows.move_to_end(pair)
-        return self._rows.get(pair)
-
-    def put(self, pair: tuple[int, int], row: dict[str, Array]) -> None:
-        self._rows[pair] = row
-        self._used += sum(array.nbytes for array in row.values())
-        while self._used > self._limit and len(self._rows) > 1:
-            _, old = self._rows.popitem(last=False)
-            self._used -= sum(array.nbytes for array in old.values())
+def _class_ids(condition: Condition) -> ClassIds:
+    if not isinstance(condition, ClassCondition):
+        raise ConfigError(f"a class-conditional denoiser takes a ClassCondition, got {type(condition).__name__}")
+    return condition.class_ids

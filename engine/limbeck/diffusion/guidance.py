@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +56,15 @@ class Guided:
         if self.channels is not None and self.channels < 1:
             raise ConfigError(f"guided channels must be at least 1, or None for all, got {self.channels}")
 
+    def begin(self, condition: Condition, walks: Times) -> Condition:
+        """The condition of one walk, with its null condition beside it, as `samplers.WalkingDenoiser`.
+
+        Both begin apart, so that a denoiser which keeps something from step to step keeps it for each of them.
+        """
+        both = condition, self.conditioning.null(len(condition))
+        begin = getattr(self.denoiser, "begin", None)
+        return _Both(*(begin(one, walks) for one in both)) if begin else _Both(*both)
+
     def __call__(self, latents: Latents, times: Times, condition: Condition) -> Latents:
         """The guided noise."""
         rows = self._guided_rows(times)
@@ -73,6 +84,10 @@ class Guided:
         noise, variance = self.denoiser.with_variance(*self._joined(latents, times, condition, rows))
         return self._combined(noise, rows), variance[: len(latents)]
 
+    def rows_per_sample(self, time: int) -> int:
+        """The rows that one sample at `time` gives the inner denoiser: 2 where guidance acts, else 1."""
+        return 1 + len(self._guided_rows(np.array([time])))
+
     def _guided_rows(self, times: Times) -> NDArray[np.intp]:
         if self.scale == 1:
             return np.arange(0)
@@ -83,12 +98,13 @@ class Guided:
         self, latents: Latents, times: Times, condition: Condition, rows: NDArray[np.intp]
     ) -> tuple[Latents, Times, Condition]:
         """The batch, then `rows` of it once more without condition."""
+        both = condition if isinstance(condition, _Both) else _Both(condition, self.conditioning.null(len(condition)))
         if not rows.size:
-            return latents, times, condition
+            return latents, times, both.conditional
         return (
             np.concatenate([latents, latents[rows]]),
             np.concatenate([times, times[rows]]),
-            condition.join(self.conditioning.null(len(rows))),
+            both.conditional.join(both.null.take(rows.tolist())),
         )
 
     def _combined(self, noise: Latents, rows: NDArray[np.intp]) -> Latents:
@@ -96,3 +112,20 @@ class Guided:
         guided = noise[:batch].copy()
         guided[rows, : self.channels] = guide(guided[rows, : self.channels], noise[batch:, : self.channels], self.scale)
         return guided
+
+
+@dataclass(frozen=True)
+class _Both:
+    """A condition and the null condition of the same samples."""
+
+    conditional: Condition
+    null: Condition
+
+    def __len__(self) -> int:
+        return len(self.conditional)
+
+    def take(self, rows: Sequence[int]) -> Self:
+        return type(self)(self.conditional.take(rows), self.null.take(rows))
+
+    def join(self, other: Self) -> Self:
+        return type(self)(self.conditional.join(other.conditional), self.null.join(other.null))

@@ -6,19 +6,27 @@ with open_models(Pack.open("mini"), OnnxRuntime(), bucket=16) as models:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 
-from limbeck.backends.base import Backend
-from limbeck.diffusion.base import Conditioning, Denoiser, LatentCodec
+from limbeck.arrays import Times
+from limbeck.backends.base import Backend, Graph
+from limbeck.diffusion.base import Condition, Conditioning, Denoiser, LatentCodec
 from limbeck.diffusion.codec import PackCodec
 from limbeck.diffusion.denoisers import denoiser_roles, make_denoiser
 from limbeck.diffusion.pack_check import check_codec, check_denoiser
 from limbeck.diffusion.schedule import NoiseSchedule
-from limbeck.engine import Engine, compile
 from limbeck.errors import ConfigError, PackError
-from limbeck.pack import Pack, Role
+from limbeck.memory.planner import Layout
+from limbeck.memory.residency import Residency
+from limbeck.memory.work import Arrays
+from limbeck.pack import CodecInfo, DenoiserInfo, DenoiserPart, Pack, Role
+
+
+def _not_needed(times: Times, condition: Condition) -> None:
+    """The conditions are made when a step asks for them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,11 @@ class Models:
         latent_shape: (channels, height, width).
         bucket: Samples that share a batch. With the seed, it decides an image.
         engines: Role and key of every engine, for the manifest.
+        codec_bucket: Images that share a call of the codec; None is `bucket`. It decides an image too.
+        wave: Images to denoise before the first of them is decoded; None is `bucket`. More than that where the
+            codec and the denoiser cannot be loaded together. It decides nothing.
+        prepare: To be called with all times of a walk and all conditions of a wave before the wave is denoised. It
+            makes what the denoiser needs of them while the network that makes it is loaded.
     """
 
     denoiser: Denoiser
@@ -44,11 +57,25 @@ class Models:
     latent_shape: tuple[int, int, int]
     bucket: int
     engines: Mapping[str, str]
+    codec_bucket: int | None = None
+    wave: int | None = None
+    prepare: Callable[[Times, Condition], None] = _not_needed
+
+    @property
+    def images_at_a_time(self) -> int:
+        """How many real images to read for one call of the codec."""
+        return self.codec_bucket or self.bucket
 
 
 @contextmanager
-def open_models(pack: Pack, backend: Backend, *, bucket: int = 16) -> Iterator[Models]:
+def open_models(pack: Pack, backend: Backend, *, bucket: int = 16, layout: Layout | None = None) -> Iterator[Models]:
     """Compile the generating networks of `pack` with `backend`; they are closed at the end of the block.
+
+    Args:
+        pack: The networks.
+        backend: What runs them.
+        bucket: Samples that share a batch, where there is no layout.
+        layout: Which networks are loaded together, and in what buckets they run; None loads all of them now.
 
     Raises:
         ConfigError: `bucket` is below 1.
@@ -58,30 +85,74 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16) -> Iterator[M
     """
     if bucket < 1:
         raise ConfigError(f"bucket must be at least 1, got {bucket}")
+    denoiser_info, codec_info, image_size = _parts(pack)
+    graphs = generating_graphs(pack)
+    bucket = layout.bucket if layout else bucket
+    codec_bucket = layout.codec_bucket if layout else bucket
+    schedule = _schedule(pack)
+    with Residency(graphs, backend, groups=layout.groups if layout else None) as engines:
+        denoiser, conditioning = make_denoiser(
+            pack,
+            engines,
+            schedule=schedule,
+            bucket=bucket,
+            table_nbytes=layout.table_nbytes if layout else None,
+        )
+        yield Models(
+            denoiser=denoiser,
+            conditioning=conditioning,
+            codec=PackCodec(codec_info, engines["encoder"], engines["decoder"], bucket=codec_bucket),
+            schedule=schedule,
+            image_size=image_size,
+            latent_shape=denoiser_info.latent_shape,
+            bucket=bucket,
+            engines={role: engine.key for role, engine in engines.items()},
+            codec_bucket=codec_bucket,
+            wave=layout.wave if layout else bucket,
+            prepare=denoiser.prepare if layout and len(layout.groups) > 1 else _not_needed,
+        )
+
+
+def generating_graphs(pack: Pack) -> dict[Role, Graph]:
+    """The graphs that generate images, by role, in the order in which an image needs them, each checked.
+
+    Raises:
+        PackError: The pack has no denoiser or no codec, a file is damaged, or a graph is not what the manifest says.
+    """
+    denoiser, codec, image_size = _parts(pack)
+    roles: tuple[Role, ...] = ("encoder", *denoiser_roles(denoiser), "decoder")
+    graphs = {role: pack.graph(role) for role in roles}
+    check_denoiser(pack.manifest.name, denoiser, graphs)
+    check_codec(pack.manifest.name, codec, image_size, graphs)
+    return graphs
+
+
+def arrays_of(pack: Pack, *, picture_nbytes: int = 0) -> Arrays:
+    """The sizes of what lies between the networks of a pack that can generate.
+
+    Args:
+        pack: The networks.
+        picture_nbytes: What decoding a stored picture takes at most.
+    """
+    denoiser, _, image_size = _parts(pack)
+    maker: Role = "conditioner" if "conditioner" in denoiser_roles(denoiser) else "text_encoder"
+    made = pack.manifest.graphs[maker].outputs
+    return Arrays(
+        image_nbytes=4 * 3 * image_size**2,
+        latent_nbytes=4 * prod(denoiser.latent_shape),
+        condition_nbytes=sum(4 * prod(size for size in one.shape if isinstance(size, int)) for one in made),
+        condition_each_time=isinstance(denoiser, DenoiserInfo),
+        picture_nbytes=picture_nbytes,
+    )
+
+
+def _parts(pack: Pack) -> tuple[DenoiserPart, CodecInfo, int]:
+    """Denoiser, codec and image size of a pack that can generate."""
     info = pack.manifest
     if info.denoiser is None or info.codec is None or info.image_size is None:
         has = ", ".join(info.graphs)
         raise PackError(f"pack '{info.name}' cannot generate: it needs a denoiser and a codec, it has only: {has}")
-    schedule = _schedule(pack)
-    roles: tuple[Role, ...] = (*denoiser_roles(info.denoiser), "encoder", "decoder")
-    graphs = {role: pack.graph(role) for role in roles}
-    check_denoiser(info.name, info.denoiser, graphs)
-    check_codec(info.name, info.codec, info.image_size, graphs)
-    with ExitStack() as stack:
-        engines: dict[Role, Engine] = {}
-        for role, graph in graphs.items():
-            engines[role] = stack.enter_context(compile(graph, backend))
-        denoiser, conditioning = make_denoiser(info.denoiser, engines, bucket=bucket)
-        yield Models(
-            denoiser=denoiser,
-            conditioning=conditioning,
-            codec=PackCodec(info.codec, engines["encoder"], engines["decoder"], bucket=bucket),
-            schedule=schedule,
-            image_size=info.image_size,
-            latent_shape=info.denoiser.latent_shape,
-            bucket=bucket,
-            engines={role: engine.key for role, engine in engines.items()},
-        )
+    return info.denoiser, info.codec, info.image_size
 
 
 def _schedule(pack: Pack) -> NoiseSchedule:

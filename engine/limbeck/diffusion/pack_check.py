@@ -1,7 +1,16 @@
 """Do the graphs of a pack have the inputs and outputs that its manifest promises? Asked before anything is compiled.
 
+of a DiT:
 conditioner   timestep, class_id                       to  modulation, final_modulation
-trunk         latents, modulation, final_modulation    to  prediction
+trunk         latents, modulation, final_modulation    to  prediction, and middle where there is a shallow graph
+shallow       trunk's inputs and middle                to  prediction
+
+of a UNet, cut or whole:
+text_encoder  token_ids                                to  states
+conditioner   states                                   to  keys_values
+trunk         latents, timestep, keys_values           to  prediction
+trunk         latents, timestep, states                to  prediction
+
 encoder       pixels                                   to  latents, and log_variance with a posterior
 decoder       latents                                  to  pixels
 backbone      pixels                                   to  features
@@ -15,7 +24,7 @@ from typing import TypeAlias
 
 from limbeck.backends.base import Graph, TensorSpec
 from limbeck.errors import PackError
-from limbeck.pack import BackboneInfo, CodecInfo, DenoiserInfo, Role
+from limbeck.pack import BackboneInfo, CodecInfo, DenoiserInfo, DenoiserPart, Role, UnetInfo
 
 
 @dataclass(frozen=True)
@@ -29,16 +38,24 @@ class _Free:
 
 
 _Size: TypeAlias = int | str | _Free
-_Wanted: TypeAlias = Mapping[str, tuple[str, tuple[_Size, ...]]]
+_Entry: TypeAlias = tuple[str, tuple[_Size, ...]]
+_Wanted: TypeAlias = Mapping[str, _Entry]
 """Name to dtype and sizes; a text is a size that must be free."""
 
 
-def check_denoiser(pack: str, info: DenoiserInfo, graphs: Mapping[Role, Graph]) -> None:
-    """Compare `conditioner` and `trunk` of the pack named `pack` with `info`.
+def check_denoiser(pack: str, info: DenoiserPart, graphs: Mapping[Role, Graph]) -> None:
+    """Compare the graphs of the denoiser of the pack named `pack` with `info`.
 
     Raises:
-        PackError: Other names, dtypes or sizes, or a modulation of the conditioner's that the trunk does not take.
+        PackError: Other names, dtypes or sizes, or a condition of one graph that the next does not take.
     """
+    if isinstance(info, UnetInfo):
+        _check_unet(pack, info, graphs)
+    else:
+        _check_dit(pack, info, graphs)
+
+
+def _check_dit(pack: str, info: DenoiserInfo, graphs: Mapping[Role, Graph]) -> None:
     conditioner, trunk = graphs["conditioner"].spec, graphs["trunk"].spec
     channels, *sides = info.latent_shape
     _compare(
@@ -56,7 +73,41 @@ def check_denoiser(pack: str, info: DenoiserInfo, graphs: Mapping[Role, Graph]) 
     predicted = 2 * channels if info.learned_sigma else channels
     _compare(pack, "conditioner", "outputs", conditioner.outputs, modulations)
     _compare(pack, "trunk", "inputs", trunk.inputs, {**latents, **modulations})
-    _compare(pack, "trunk", "outputs", trunk.outputs, {"prediction": ("float32", ("batch", predicted, *sides))})
+    predictions: _Wanted = {"prediction": ("float32", ("batch", predicted, *sides))}
+    middles: _Wanted = {
+        tensor.name: (tensor.dtype, tensor.shape) for tensor in trunk.outputs if tensor.name == "middle"
+    }
+    _compare(pack, "trunk", "outputs", trunk.outputs, {**predictions, **middles})
+    if "shallow" in graphs:
+        shallow = graphs["shallow"].spec
+        _compare(pack, "shallow", "inputs", shallow.inputs, {**latents, **modulations, **middles})
+        _compare(pack, "shallow", "outputs", shallow.outputs, predictions)
+
+
+def _check_unet(pack: str, info: UnetInfo, graphs: Mapping[Role, Graph]) -> None:
+    trunk = graphs["trunk"].spec
+    # other exporters write one time for the whole call
+    shares_time = any(tensor.name == "timestep" and not tensor.shape for tensor in trunk.inputs)
+    latents: _Entry = ("float32", ("batch", *info.latent_shape))
+    timestep: _Entry = ("int64", () if shares_time else ("batch",))
+    tokens: _Wanted = {"token_ids": ("int64", ("batch", info.tokens))}
+    text = graphs["text_encoder"].spec
+    _compare(pack, "text_encoder", "inputs", text.inputs, tokens)
+    condition = _per_token(text.outputs, "states", info.tokens)
+    _compare(pack, "text_encoder", "outputs", text.outputs, condition)
+    if info.cut:
+        conditioner = graphs["conditioner"].spec
+        _compare(pack, "conditioner", "inputs", conditioner.inputs, condition)
+        condition = _per_token(conditioner.outputs, "keys_values", info.tokens)
+        _compare(pack, "conditioner", "outputs", conditioner.outputs, condition)
+    _compare(pack, "trunk", "inputs", trunk.inputs, {"latents": latents, "timestep": timestep, **condition})
+    _compare(pack, "trunk", "outputs", trunk.outputs, {"prediction": latents})
+
+
+def _per_token(found: Sequence[TensorSpec], name: str, tokens: int) -> _Wanted:
+    """A row of any width for each token, of the width that was found."""
+    widths = [tensor.shape[-1] for tensor in found if tensor.name == name and tensor.shape]
+    return {name: ("float32", ("batch", tokens, *widths[:1]))}
 
 
 def check_codec(pack: str, info: CodecInfo, image_size: int, graphs: Mapping[Role, Graph]) -> None:

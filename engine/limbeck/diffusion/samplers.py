@@ -43,6 +43,22 @@ SamplerName = Literal["ddim", "ddpm", "dpm++2m", "pndm", "pndm-img2img"]
 _Rows: TypeAlias = NDArray[np.int64]
 
 
+class WalkingDenoiser(Denoiser, Protocol):
+    """A denoiser that is told when a walk begins, because it keeps something from step to step."""
+
+    def begin(self, condition: Condition, walks: Times) -> Condition:
+        """The condition of this walk; its rows are asked with it until the walk ends.
+
+        Args:
+            condition: One row a sample.
+            walks: Shape (num_steps + 1, batch), as `Sampler`'s times.
+
+        Raises:
+            ConfigError: It cannot make such a walk.
+        """
+        ...
+
+
 class Sampler(Protocol):
     """Carries latents along a walk of times."""
 
@@ -100,6 +116,7 @@ def ddim(
     First order in both directions: twice the steps, half the error. Up and back down is therefore close to the
     identity, not equal to it.
     """
+    condition = _begun(denoise, condition, latents, times)
     for rows, t, s in _moves(latents, times):
         z, a_t, a_s = latents[rows], schedule.alpha_bar(t), schedule.alpha_bar(s)
         predicted = _ask(denoise, z, np.maximum(t, s), condition, rows)
@@ -133,6 +150,7 @@ def ddpm(
             f"variance='learned' needs a denoiser with learned sigma, and {type(denoise).__name__} has none; "
             "use variance='posterior' or 'upper'"
         )
+    condition = _begun(denoise, condition, latents, times)
     for step, (rows, t, s) in enumerate(_moves_down(latents, times)):
         z, a_t, a_s = latents[rows], schedule.alpha_bar(t), schedule.alpha_bar(s)
         if variance == "learned":
@@ -163,6 +181,7 @@ def dpm_solver(
     log-SNR that the extrapolation runs in is infinite. diffusers' DPMSolverMultistepScheduler does the same by
     default (final_sigmas_type "zero").
     """
+    condition = _begun(denoise, condition, latents, times)
     earlier_clean = np.zeros_like(latents)
     earlier_time = np.full(len(latents), CLEAN)
     for rows, t, s in _moves_down(latents, times):
@@ -202,6 +221,7 @@ def pndm(
             one stride lower than the latents' own. Here: the second step of each sample is left out, and its
             latents count as carried all the same. `sampler("pndm-img2img")` gives it the right times.
     """
+    condition = _begun(denoise, condition, latents, times)
     earlier = np.zeros((3, *latents.shape), latents.dtype)
     num_earlier = np.zeros(len(latents), np.int64)
     for rows, t, s in _moves_down(latents, times, skip_second=skip_second):
@@ -285,12 +305,7 @@ _SAMPLERS: dict[SamplerName, NamedSampler] = {
 
 def _moves(latents: Latents, times: Times, *, skip_second: bool = False) -> Iterator[tuple[_Rows, Times, Times]]:
     """For each step: the samples that move, the times they leave and the times they go to."""
-    walks = np.repeat(times[:, None], len(latents), axis=1) if times.ndim == 1 else times
-    if walks.ndim != 2 or walks.shape[1] != len(latents):
-        raise ConfigError(
-            f"times of shape {times.shape} do not fit a batch of {len(latents)}: "
-            f"give (num_steps + 1, {len(latents)}), or (num_steps + 1,) for one walk that all samples share"
-        )
+    walks = _walks(latents, times)
     leaving, reaching = walks[:-1], walks[1:]
     if skip_second:
         moving = leaving != reaching
@@ -305,6 +320,24 @@ def _moves_down(latents: Latents, times: Times, *, skip_second: bool = False) ->
     if (np.diff(times, axis=0) > 0).any():
         raise ConfigError("this sampler cannot go to a noisier time; use ddim to invert")
     return _moves(latents, times, skip_second=skip_second)
+
+
+def _walks(latents: Latents, times: Times) -> Times:
+    """One column of times a sample."""
+    walks = np.repeat(times[:, None], len(latents), axis=1) if times.ndim == 1 else times
+    if walks.ndim != 2 or walks.shape[1] != len(latents):
+        raise ConfigError(
+            f"times of shape {times.shape} do not fit a batch of {len(latents)}: "
+            f"give (num_steps + 1, {len(latents)}), or (num_steps + 1,) for one walk that all samples share"
+        )
+    return walks
+
+
+def _begun(denoise: Denoiser, condition: Condition, latents: Latents, times: Times) -> Condition:
+    """The condition to ask with: as it is, but for a denoiser that is told when a walk begins."""
+    if not hasattr(denoise, "begin"):
+        return condition
+    return cast(WalkingDenoiser, denoise).begin(condition, _walks(latents, times))
 
 
 def _ask(denoise: Denoiser, latents: Latents, times: Times, condition: Condition, rows: _Rows) -> Latents:

@@ -1,10 +1,26 @@
 """Image backbones to one graph: normalized pixels to a feature vector.
 
-    timm:NAME                  any image network of timm, its classifier taken off
+    timm:NAME[@SIDE]           any image network of timm, its classifier taken off, fed images of SIDE pixels
     efficientnet-lite0:FILE    a safetensors file in lukemelas' names
     mobilenetv2:FILE           a safetensors file in tonylins' names
 
-What a pixel must be normalized with is part of the network, and goes into the manifest.
+What a pixel must be normalized with is part of the network, and goes into the manifest. NAME may be `hf-hub:ORG/REPO`
+or `local-dir:FOLDER`, whose `config.json` then says architecture and normalization.
+
+What the features of the layouts are (timm 1.0, classifier taken off):
+
+    resnet18, resnet50                   512, 2048: mean over the image of the last stage (He et al. 2016, section 3.3)
+    vit_base_patch14_dinov2              768: CLS token after the last norm, as `forward` of DINOv2's release
+    vit_base_patch16_clip_224            768: CLS token after the last norm, *before* CLIP's projection to 512
+    vit_base_patch16_clip_quickgelu_224  the same with the activation that OpenAI's weights were trained with
+    eva02_base_patch14_224               768: mean of the patch tokens, then a norm; rotary positions
+    vit_base_patch16_224                 768: CLS token after the last norm; MoCo-v3's ViT-B is of this layout (sin-cos
+                                         positions are weights there): normalize as ImageNet, which its config must say
+    efficientnet-lite0, mobilenetv2      1280: mean over the image of the last layer
+
+For another side than its own the positions of a ViT are resized: DINOv2's 37 x 37 become 16 x 16 with `@224`, by
+timm's bicubic interpolation with antialiasing. DINOv2's own code interpolates without it, so that features differ
+slightly from the release's.
 """
 
 from __future__ import annotations
@@ -88,25 +104,28 @@ def _mobilenet_v2(path: str, options: ExportOptions) -> BackboneNetwork:
     return BackboneNetwork(mobilenet_v2.MobileNetV2.from_file(path), info)
 
 
-def _timm(name: str, options: ExportOptions) -> BackboneNetwork:
-    timm = _import_timm()
-    try:
-        network: Any = timm.create_model(name, pretrained=not options.random_init, num_classes=0)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ExportError(
-            f"timm cannot make '{name}': {error}\n"
-            "look for its name with timm.list_models('*part*', pretrained=True); weights come from the Hugging "
-            "Face hub, or from its cache on this machine"
-        ) from error
-    network.eval()
-    config = timm.data.resolve_model_data_config(network)
-    channels, height, width = config["input_size"]
+def describe_timm(network: Any, name: str, *, side: int | None = None) -> BackboneNetwork:
+    """A network of timm without its classifier, and what its own config says of its input.
+
+    Args:
+        network: From `timm.create_model(..., num_classes=0)`; it is changed if `side` is another than its own.
+        name: For the manifest.
+        side: Of the images it is to be fed, in pixels; None is its own.
+
+    Raises:
+        ExportError: It does not take square color images of that side, or gives another thing than a vector for one.
+    """
+    config = _import_timm().data.resolve_model_data_config(network.eval())
+    channels, height, width = config["input_size"] if side is None else (3, side, side)
     if channels != 3 or height != width:
-        raise ExportError(
-            f"timm's '{name}' takes inputs of shape {config['input_size']}; limbeck needs (3, size, size)"
-        )
-    with torch.no_grad():
-        features = network(torch.zeros(1, 3, height, width))
+        raise ExportError(f"timm's '{name}' takes inputs of shape {(channels, height, width)}; limbeck needs squares")
+    try:
+        if side is not None and hasattr(network, "set_input_size"):
+            network.set_input_size((side, side))
+        with torch.no_grad():
+            features = network(torch.zeros(1, 3, height, width))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ExportError(f"timm's '{name}' cannot be fed images of side {height}: {error}") from error
     if features.ndim != 2:
         raise ExportError(f"timm's '{name}' gives {tuple(features.shape)} for one image; limbeck needs one vector")
     info = BackboneInfo(
@@ -118,6 +137,22 @@ def _timm(name: str, options: ExportOptions) -> BackboneNetwork:
         features=features.shape[1],
     )
     return BackboneNetwork(network, info)
+
+
+def _timm(source: str, options: ExportOptions) -> BackboneNetwork:
+    timm = _import_timm()
+    name, _, side = source.partition("@")
+    if side and not side.isdecimal():
+        raise ExportError(f"'timm:{source}' must end in a number of pixels after the @, as timm:{name}@224")
+    try:
+        network = timm.create_model(name, pretrained=not options.random_init, num_classes=0)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ExportError(
+            f"timm cannot make '{name}': {error}\n"
+            "look for its name with timm.list_models('*part*', pretrained=True); weights come from the Hugging "
+            "Face hub, or from its cache on this machine"
+        ) from error
+    return describe_timm(network, Path(name).name, side=int(side) if side else None)
 
 
 def _import_timm() -> ModuleType:

@@ -15,6 +15,7 @@ import torch
 from limbeck.errors import ExportError
 from limbeck.export.codec import KINDS
 
+UNET_CLASS = "UNet2DConditionModel"
 DIT_CLASSES = ("DiTTransformer2DModel", "Transformer2DModel")
 """The second is what diffusers called it before 0.29, and what the published DiT-XL/2 still says."""
 
@@ -31,18 +32,30 @@ class LoadedModel:
     config: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class LoadedText:
+    """A `CLIPTextModel` with decomposed attention, and its fast tokenizer."""
+
+    network: Any
+    tokenizer: Any
+
+
 @dataclass(frozen=True, kw_only=True)
 class DiffusersSource:
     """What a pipeline or a model folder has of a pack.
 
     Args:
         transformer: A `DiTTransformer2DModel`.
+        unet: A `UNet2DConditionModel`; comes with `text`.
+        text: Its text encoder.
         codec: An `AutoencoderTiny` or `AutoencoderKL`.
-        schedule: The scheduler's config, empty without a transformer.
+        schedule: The scheduler's config, empty without a denoiser.
         id2label: Class names by id.
     """
 
     transformer: LoadedModel | None = None
+    unet: LoadedModel | None = None
+    text: LoadedText | None = None
     codec: LoadedModel | None = None
     schedule: Mapping[str, Any] = field(default_factory=dict)
     id2label: Mapping[str, str] | None = None
@@ -68,7 +81,7 @@ def load_diffusers(source: str) -> DiffusersSource:
         if kind in KINDS:
             return DiffusersSource(codec=_model(source, kind, None, config))
         raise ExportError(
-            f"'{source}' is a {kind}; alone, limbeck exports {' or '.join(KINDS)}. A DiT needs its noise "
+            f"'{source}' is a {kind}; alone, limbeck exports {' or '.join(KINDS)}. A denoiser needs its noise "
             "schedule: give the pipeline's folder, the one with model_index.json"
         )
     return _pipeline(source, index)
@@ -92,22 +105,57 @@ def _pipeline(source: str, index: Mapping[str, Any]) -> DiffusersSource:
     import diffusers
 
     parts = {name: part[1] for name, part in index.items() if isinstance(part, list) and len(part) == 2 and part[1]}
-    denoiser = parts.get("transformer") or parts.get("unet")
-    if denoiser not in (*DIT_CLASSES, None) or parts.get("vae") not in (*KINDS, None):
-        raise ExportError(
-            f"'{source}' has the denoiser {denoiser} and the codec {parts.get('vae')}; limbeck exports a "
-            f"DiTTransformer2DModel with {' or '.join(KINDS)}; give the codec's own folder to export it alone"
-        )
-    codec = transformer = None
+    _check_classes(source, parts)
+    codec = transformer = unet = text = None
     schedule: Mapping[str, Any] = {}
     if "vae" in parts:
         config = _reach(source, lambda: diffusers.AutoencoderKL.load_config(source, subfolder="vae"))
         codec = _model(source, parts["vae"], "vae", config)
-    if denoiser is not None:
+    if "transformer" in parts:
         config = _reach(source, lambda: diffusers.AutoencoderKL.load_config(source, subfolder="transformer"))
         transformer = _model(source, "DiTTransformer2DModel", "transformer", config)
+    if "unet" in parts:
+        config = _reach(source, lambda: diffusers.AutoencoderKL.load_config(source, subfolder="unet"))
+        unet = _model(source, UNET_CLASS, "unet", config)
+        text = _text(source)
+    if transformer or unet:
         schedule = _reach(source, lambda: diffusers.DDIMScheduler.load_config(source, subfolder="scheduler"))
-    return DiffusersSource(transformer=transformer, codec=codec, schedule=schedule, id2label=index.get("id2label"))
+    return DiffusersSource(
+        transformer=transformer,
+        unet=unet,
+        text=text,
+        codec=codec,
+        schedule=schedule,
+        id2label=index.get("id2label"),
+    )
+
+
+def _check_classes(source: str, parts: Mapping[str, str]) -> None:
+    """Refuse a pipeline whose networks limbeck cannot export, before any weight is read."""
+    denoiser = parts.get("transformer") or parts.get("unet")
+    if denoiser not in (*DIT_CLASSES, UNET_CLASS, None) or parts.get("vae") not in (*KINDS, None):
+        raise ExportError(
+            f"'{source}' has the denoiser {denoiser} and the codec {parts.get('vae')}; limbeck exports a "
+            f"DiTTransformer2DModel or a {UNET_CLASS}, with {' or '.join(KINDS)}; give the codec's own folder to "
+            "export it alone"
+        )
+    encoders = {name: kind for name, kind in parts.items() if name.startswith("text_encoder")}
+    if denoiser == UNET_CLASS and encoders != {"text_encoder": "CLIPTextModel"}:
+        found = ", ".join(f"{name} {kind}" for name, kind in encoders.items()) or "none"
+        raise ExportError(
+            f"'{source}' has the text encoders: {found}; limbeck exports a {UNET_CLASS} with one CLIPTextModel, as "
+            "Stable Diffusion 1 and 2 have"
+        )
+
+
+def _text(source: str) -> LoadedText:
+    import transformers
+
+    # "eager": attention that takes the mask it is given, and traces to plain products
+    settings = {"subfolder": "text_encoder", "dtype": torch.float32, "attn_implementation": "eager"}
+    network = _reach(source, lambda: transformers.CLIPTextModel.from_pretrained(source, **settings))
+    tokenizer = _reach(source, lambda: transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer"))
+    return LoadedText(network.float().eval(), tokenizer)
 
 
 def _model(source: str, kind: str, subfolder: str | None, config: Mapping[str, Any]) -> LoadedModel:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from limbeck.errors import ConfigError
+from limbeck.pack import NAME
 
 # Protobuf refuses a message of 2 GiB; the nodes of the largest graph so far take 3 MiB of what is left free here.
 PROTOBUF_SAFE_NBYTES = 2**31 - 64 * 2**20
@@ -28,6 +29,8 @@ class ExportOptions:
         classes: A file of class names in id order, one a line, where the source does not name them.
         latent_stats: A JSON file with the lists `latents_mean` and `latents_std`, one figure a channel of raw
             latents, that replaces what the codec's config says.
+        prompt: Makes a class name the prompt of a text-conditional UNet.
+        null_prompt: Of such a UNet, the prompt that guidance leads away from.
         licenses: License of each part that the pack holds: "denoiser", "codec", "backbone".
         random_init: Leave out the download of timm weights; for tests and for timing.
     """
@@ -36,6 +39,8 @@ class ExportOptions:
     external_above_nbytes: int = EXTERNAL_ABOVE_NBYTES
     classes: Path | None = None
     latent_stats: Path | None = None
+    prompt: str = NAME
+    null_prompt: str = ""
     licenses: Mapping[str, str] = field(default_factory=dict)
     random_init: bool = False
 

@@ -22,11 +22,11 @@ from limbeck.export.options import ExportOptions
 from limbeck.pack import GraphEntry, PackManifest, Role, file_entry, first_problem, write_manifest
 
 if TYPE_CHECKING:
-    from limbeck.export.sources import Networks
+    from limbeck.export.sources import Networks, UnetNetwork
 
-__all__ = ["ExportOptions", "export_pack"]
+__all__ = ["ExportOptions", "export_pack", "new_pack_folder"]
 
-_PACKAGES = ("torch", "diffusers", "onnx", "onnxscript", "safetensors")
+_PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "safetensors")
 
 
 def export_pack(
@@ -35,8 +35,9 @@ def export_pack(
     """Export the networks of `sources` into one new pack.
 
     Args:
-        sources: Each a local diffusers folder or hub id (a pipeline with a DiT, or a VAE alone), or a backbone:
-            timm:NAME, efficientnet-lite0:FILE, mobilenetv2:FILE. Together at most one denoiser, codec, backbone.
+        sources: Each a local diffusers folder or hub id (a pipeline with a DiT, or with a UNet and its CLIP text
+            encoder, or a VAE alone), or a backbone: timm:NAME, efficientnet-lite0:FILE, mobilenetv2:FILE. Together at
+            most one denoiser, codec, backbone.
         out: The pack's folder. It appears whole, at the end.
         name: Of the pack; its folder's if not given.
         options: How weights are stored, and what the sources do not say of themselves.
@@ -55,7 +56,7 @@ def export_pack(
     from limbeck.export.sources import load_networks
 
     options = options or ExportOptions()
-    with _appearing_whole(out) as folder:
+    with new_pack_folder(out) as folder:
         with _sources_to_blame():
             networks = load_networks(sources, options)
         graphs = _write_graphs(networks, folder, options)
@@ -81,10 +82,14 @@ def _write_graphs(networks: Networks, folder: Path, options: ExportOptions) -> M
     from limbeck.export.backbone import export_backbone
     from limbeck.export.codec import export_codec
     from limbeck.export.dit import export_dit
+    from limbeck.export.sources import UnetNetwork
 
     graphs: dict[Role, GraphEntry] = {}
     if networks.denoiser:
-        graphs |= export_dit(networks.denoiser.network, folder, options)
+        if isinstance(networks.denoiser, UnetNetwork):
+            graphs |= _write_unet(networks.denoiser, folder, options)
+        else:
+            graphs |= export_dit(networks.denoiser.network, folder, options)
         schedule = folder / networks.denoiser.info.schedule
         schedule.parent.mkdir()
         schedule.write_text(json.dumps(networks.denoiser.schedule, indent=2) + "\n", encoding="utf-8")
@@ -93,6 +98,16 @@ def _write_graphs(networks: Networks, folder: Path, options: ExportOptions) -> M
     if networks.backbone:
         graphs |= export_backbone(networks.backbone, folder, options)
     return graphs
+
+
+def _write_unet(denoiser: UnetNetwork, folder: Path, options: ExportOptions) -> Mapping[Role, GraphEntry]:
+    from limbeck.export.text import export_text, write_tokenizer
+    from limbeck.export.unet import export_unet
+
+    info = denoiser.info
+    write_tokenizer(denoiser.tokenizer, folder / info.tokenizer, tokens=info.tokens)
+    text = export_text(denoiser.text_encoder, folder, options)
+    return text | export_unet(denoiser.unet, info, folder, options)
 
 
 @contextmanager
@@ -110,10 +125,10 @@ def _sources_to_blame() -> Iterator[None]:
 
 
 @contextmanager
-def _appearing_whole(out: Path) -> Iterator[Path]:
+def new_pack_folder(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its name at the end of the block, or is removed."""
     if out.exists():
-        raise OutputError(f"'{out}' exists; an export makes a new folder: remove it, or choose another with --out")
+        raise OutputError(f"'{out}' exists; a pack is a new folder: remove it, or choose another with --out")
     folder = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         folder.mkdir(parents=True)

@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+from torch import nn
 
 from limbeck.errors import ExportError
 from limbeck.export.backbone import BACKBONES, BackboneNetwork, load_backbone
 from limbeck.export.codec import describe_codec
-from limbeck.export.diffusers_source import DiffusersSource, load_diffusers
+from limbeck.export.diffusers_source import DiffusersSource, LoadedText, load_diffusers
 from limbeck.export.dit import describe_dit
 from limbeck.export.options import ExportOptions
 from limbeck.export.schedule import checked_schedule
+from limbeck.export.unet import describe_unet
 from limbeck.export.weights import round_to_half
-from limbeck.pack import CodecInfo, DenoiserInfo
+from limbeck.pack import CodecInfo, DenoiserInfo, UnetInfo
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,22 @@ class DenoiserNetwork:
 
 
 @dataclass(frozen=True)
+class UnetNetwork:
+    """A `UNet2DConditionModel` with its text encoder and tokenizer, as `DenoiserNetwork`."""
+
+    unet: Any
+    text_encoder: Any
+    tokenizer: Any
+    info: UnetInfo
+    schedule: Mapping[str, Any]
+
+    @property
+    def network(self) -> nn.Module:
+        """Both networks, for what is done to all weights."""
+        return nn.ModuleList([self.unet, self.text_encoder])
+
+
+@dataclass(frozen=True)
 class CodecNetwork:
     """A VAE of diffusers, and its part of the manifest."""
 
@@ -36,11 +55,14 @@ class CodecNetwork:
     info: CodecInfo
 
 
+_Part: TypeAlias = DenoiserNetwork | UnetNetwork | CodecNetwork | BackboneNetwork
+
+
 @dataclass(frozen=True, kw_only=True)
 class Networks:
     """The parts of one pack; `labels` says of each part where it is from, without a path of this machine."""
 
-    denoiser: DenoiserNetwork | None
+    denoiser: DenoiserNetwork | UnetNetwork | None
     codec: CodecNetwork | None
     backbone: BackboneNetwork | None
     labels: Mapping[str, str]
@@ -59,7 +81,7 @@ def load_networks(sources: Sequence[str], options: ExportOptions) -> Networks:
     Raises:
         ExportError: A source cannot be loaded, two give the same part, or the parts do not fit together.
     """
-    parts: dict[str, DenoiserNetwork | CodecNetwork | BackboneNetwork] = {}
+    parts: dict[str, _Part] = {}
     labels: dict[str, str] = {}
     for source in sources:
         found = _load(source, options)
@@ -68,12 +90,12 @@ def load_networks(sources: Sequence[str], options: ExportOptions) -> Networks:
         parts |= found
         labels |= dict.fromkeys(found, _label(source))
     if not parts:
-        raise ExportError("an export needs at least one source with a DiT, a VAE or a backbone")
+        raise ExportError("an export needs at least one source with a DiT, a UNet, a VAE or a backbone")
     if options.weights == "float16":
         for loaded in parts.values():
             round_to_half(loaded.network)
     denoiser, codec, backbone = (parts.get(name) for name in ("denoiser", "codec", "backbone"))
-    assert denoiser is None or isinstance(denoiser, DenoiserNetwork)
+    assert denoiser is None or isinstance(denoiser, DenoiserNetwork | UnetNetwork)
     assert codec is None or isinstance(codec, CodecNetwork)
     assert backbone is None or isinstance(backbone, BackboneNetwork)
     if denoiser and codec and denoiser.info.latent_shape[0] != codec.info.latent_channels:
@@ -84,20 +106,37 @@ def load_networks(sources: Sequence[str], options: ExportOptions) -> Networks:
     return Networks(denoiser=denoiser, codec=codec, backbone=backbone, labels=labels)
 
 
-def _load(source: str, options: ExportOptions) -> dict[str, DenoiserNetwork | CodecNetwork | BackboneNetwork]:
+def _load(source: str, options: ExportOptions) -> dict[str, _Part]:
     kind, separator, name = source.partition(":")
     if separator and kind in BACKBONES:
         return {"backbone": load_backbone(kind, name, options)}
     found = load_diffusers(source)
-    parts: dict[str, DenoiserNetwork | CodecNetwork | BackboneNetwork] = {}
+    parts: dict[str, _Part] = {}
     if found.transformer:
         network = found.transformer.network
         names = _class_names(source, found, network.config.num_embeds_ada_norm, options)
         parts["denoiser"] = DenoiserNetwork(network, describe_dit(network, names), checked_schedule(found.schedule))
+    if found.unet and found.text:
+        parts["denoiser"] = _unet(found.unet.network, found.text, found.schedule, options)
     if found.codec:
         info = describe_codec(found.codec.network, found.codec.config, options)
         parts["codec"] = CodecNetwork(found.codec.network, info)
     return parts
+
+
+def _unet(unet: Any, text: LoadedText, schedule: Mapping[str, Any], options: ExportOptions) -> UnetNetwork:
+    config = text.network.config
+    states = unet.config.cross_attention_dim
+    if states != config.hidden_size:
+        raise ExportError(
+            f"the UNet attends to states of {states} numbers, the text encoder makes {config.hidden_size}; "
+            "they are not of one pipeline"
+        )
+    prediction = schedule.get("prediction_type", "epsilon")
+    info = describe_unet(unet, options, tokens=config.max_position_embeddings, prediction=prediction)
+    # what the network predicts is in the manifest; the noise levels are those of a walk by noise
+    levels = checked_schedule({key: value for key, value in schedule.items() if key != "prediction_type"})
+    return UnetNetwork(unet, text.network, text.tokenizer, info, levels)
 
 
 def _class_names(source: str, found: DiffusersSource, count: int, options: ExportOptions) -> tuple[str, ...]:
@@ -134,5 +173,6 @@ def _label(source: str) -> str:
     """A hub id or timm name as it is; of a local path, only its last part."""
     kind, separator, name = source.partition(":")
     if separator and kind in BACKBONES:
-        return f"{kind}:{Path(name).name}" if kind != "timm" else source
+        named = kind == "timm" and not name.startswith("local-dir:")
+        return source if named else f"{kind}:{Path(name).name}"
     return Path(source).resolve().name if Path(source).is_dir() else source

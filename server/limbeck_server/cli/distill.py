@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from limbeck.budget import parse_nbytes
 from limbeck.methods import METHODS, make_method
 from limbeck_server.cli.options import (
     BackendOption,
     BucketOption,
+    BudgetOption,
     PackOption,
     ProviderOption,
     ThreadsOption,
     make_backend,
 )
-from limbeck_server.cli.report import JsonOption, parse_settings, reporting
+from limbeck_server.cli.plan import plan_line
+from limbeck_server.cli.report import JsonOption, Report, parse_settings, reporting
 from limbeck_server.jobs import DistillJob
 from limbeck_server.runner.interrupt import stop_signals
 from limbeck_server.runner.local import run_distill
@@ -34,7 +38,8 @@ def distill(
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated."),
     ] = None,
     seed: Annotated[int, typer.Option(help="With class and index, fixes every image.")] = 0,
-    bucket: BucketOption = 16,
+    budget: BudgetOption = None,
+    bucket: BucketOption = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave broken images out and list them in the manifest.")
     ] = False,
@@ -61,14 +66,36 @@ def distill(
             out=out,
             backend=make_backend(backend, provider, threads),
             bucket=bucket,
+            budget_nbytes=parse_nbytes(budget) if budget else None,
             skip_unreadable=skip_unreadable,
             resume=resume,
             image_column=image_column,
             label_column=label_column,
         )
         with stop_signals() as stop, report.progress():
-            result = run_distill(job, on_progress=report.step, should_stop=stop)
+            result = run_distill(
+                job,
+                on_progress=report.step,
+                on_event=lambda event, fields: _tell(report, event, fields),
+                should_stop=stop,
+            )
         for name, reason in result.skipped:
             report.warn(f"left out: {name}: {reason}")
-        report.event("distilled", out=str(out), images=result.images, classes=result.classes, skipped=result.skipped)
+        report.event(
+            "distilled",
+            out=str(out),
+            images=result.images,
+            classes=result.classes,
+            skipped=result.skipped,
+            memory=result.memory,
+        )
         report.say(f"{result.images} images of {result.classes} classes in {out}\nto look at: {out / 'preview.png'}")
+
+
+def _tell(report: Report, event: str, fields: Mapping[str, Any]) -> None:
+    """What the runner decided on the way."""
+    report.event(event, **fields)
+    if event == "plan":
+        report.say(plan_line(fields))
+    elif not report.as_json:
+        report.warn(f"out of memory in a bucket of {fields['was']}, going on in {fields['bucket']}: {fields['reason']}")

@@ -24,7 +24,20 @@ ThreadsOption = Annotated[
     int | None, typer.Option(min=1, max=1024, help="Threads for one ONNX Runtime call.", show_default="one a core")
 ]
 BucketOption = Annotated[
-    int, typer.Option(min=1, max=4096, help="Samples that share a batch; part of what decides an image.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=4096,
+        help="Samples that share a batch; part of what decides an image.",
+        show_default="what the budget allows, 16 without one",
+    ),
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The most memory the process may take: 4GiB, 768MiB, or a plain number of GiB. The system enforces it.",
+        show_default="no limit",
+    ),
 ]
 PackOption = Annotated[str, typer.Option(help="A pack folder made by `limbeck export`, or a shipped pack by name.")]
 

@@ -26,16 +26,16 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         load_diffusers(str(tmp_path / "missing"))
 
 
-def test_a_pipeline_with_a_unet_is_refused_by_its_class(tmp_path):
-    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+def test_a_pipeline_with_another_denoiser_is_refused_by_its_class(tmp_path):
+    index = {"_class_name": "PixArtAlphaPipeline", "transformer": ["diffusers", "PixArtTransformer2DModel"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(ExportError, match=r"has the denoiser UNet2DConditionModel .* give the codec's own folder"):
+    with pytest.raises(ExportError, match=r"has the denoiser PixArtTransformer2DModel .* give the codec's own folder"):
         load_diffusers(str(tmp_path))
 
 
 def test_a_dit_without_its_pipeline_lacks_a_schedule(tmp_path, make_dit):
     make_dit().save_pretrained(tmp_path)
-    with pytest.raises(ExportError, match=r"is a DiTTransformer2DModel; .* A DiT needs its noise schedule"):
+    with pytest.raises(ExportError, match=r"is a DiTTransformer2DModel; .* A denoiser needs its noise schedule"):
         load_diffusers(str(tmp_path))
 
 

@@ -121,7 +121,7 @@ def test_an_existing_folder_is_refused_and_left_alone(tmp_path, codec_folder):
     kept = tmp_path / "pack" / "precious.txt"
     kept.parent.mkdir()
     kept.write_text("mine")
-    with pytest.raises(OutputError, match="exists; an export makes a new folder"):
+    with pytest.raises(OutputError, match="exists; a pack is a new folder"):
         export_pack([str(codec_folder)], kept.parent)
     assert kept.read_text() == "mine"
 

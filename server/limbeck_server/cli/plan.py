@@ -1,0 +1,118 @@
+"""`limbeck plan`: what a job will take of memory, time and disk, before any of it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from limbeck.budget import format_nbytes, parse_nbytes
+from limbeck.memory.process import PeakMeter, limited
+from limbeck.methods import METHODS, make_method
+from limbeck.pack import Pack
+from limbeck_server.cli.options import (
+    BackendOption,
+    BucketOption,
+    BudgetOption,
+    PackOption,
+    ProviderOption,
+    ThreadsOption,
+    make_backend,
+)
+from limbeck_server.cli.report import JsonOption, parse_settings, reporting
+from limbeck_server.jobs import DistillJob
+from limbeck_server.runner.local import checked_source, describe
+from limbeck_server.runner.planning import Planner
+
+
+def plan(
+    data: Annotated[str, typer.Option(help="Real images: a folder of class folders, parquet, or npz.")],
+    ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
+    pack: PackOption = "mini",
+    method: Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")] = "d4m",
+    preset: Annotated[str, typer.Option(help="default, or faithful: the official release's settings.")] = "default",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated."),
+    ] = None,
+    budget: BudgetOption = None,
+    bucket: BucketOption = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave broken images out of the count.")
+    ] = False,
+    image_column: Annotated[str | None, typer.Option(help="Parquet: the column with the images.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Parquet: the column with the labels.")] = None,
+    backend: BackendOption = "onnxruntime",
+    provider: ProviderOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the peak of memory part by part, the time and the disk that `limbeck distill` would take.
+
+    Engines are measured in a process of their own, under the budget, and remembered; nothing is distilled.
+
+    Example: limbeck plan --data photos/train --ipc 10 --budget 1GiB
+    """
+    with reporting(as_json) as report:
+        job = DistillJob(
+            method=make_method(method, ipc=ipc, preset=preset, settings=parse_settings(settings or [])),
+            pack=pack,
+            data=data,
+            out=Path(),
+            backend=make_backend(backend, provider, threads),
+            bucket=bucket,
+            budget_nbytes=parse_nbytes(budget) if budget else None,
+            skip_unreadable=skip_unreadable,
+            image_column=image_column,
+            label_column=label_column,
+        )
+        with limited(job.budget_nbytes), PeakMeter() as meter, report.progress():
+            opened = Pack.open(pack)
+            source, picture_nbytes = checked_source(job, meter, report.step)
+            planner = Planner(
+                pack=opened,
+                backend=job.backend,
+                budget_nbytes=job.budget_nbytes,
+                bucket=bucket,
+                on_progress=report.step,
+            )
+            found = planner.plan(job.method, source, picture_nbytes=picture_nbytes)
+        num_images = len(source.class_names) * ipc
+        size = opened.manifest.image_size or 0
+        fields = {**describe(found), "budget_nbytes": job.budget_nbytes, "disk_nbytes": num_images * 3 * size**2}
+        report.event("plan", **fields)
+        report.table(
+            "peak of memory",
+            ["part", "bytes"],
+            [[part, format_nbytes(nbytes)] for part, nbytes in found.parts.items()]
+            + [["together", format_nbytes(found.peak_nbytes)]],
+            numbers=True,
+        )
+        report.table(
+            "peak of each engine's turn",
+            ["engine", "bytes"],
+            [[role, format_nbytes(nbytes)] for role, nbytes in found.stages.items()],
+            numbers=True,
+        )
+        report.say(plan_line(fields))
+        report.say(
+            f"engines take {_time(found.seconds)}, images at most {format_nbytes(fields['disk_nbytes'])} of disk"
+        )
+
+
+def plan_line(fields: Mapping[str, Any]) -> str:
+    """A plan in one line: the peak, the buckets, and what is loaded together."""
+    budget = fields.get("budget_nbytes")
+    of = f" of {format_nbytes(budget)}" if budget else ""
+    loaded = " | ".join(" ".join(group) for group in fields["groups"])
+    return (
+        f"plan: peak {format_nbytes(fields['peak_nbytes'])}{of}, bucket {fields['bucket']}, "
+        f"codec {fields['codec_bucket']}, loaded together: {loaded}"
+    )
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

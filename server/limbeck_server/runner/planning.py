@@ -1,0 +1,223 @@
+"""Plans a job: measures what is not remembered, and asks the planner.
+
+Profiles come from child processes under the budget, so that planning cannot exceed it either. Small buckets are
+measured first; larger ones follow by a straight line where measuring them would take long, and the bucket that is
+chosen in the end is measured before it is promised.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from limbeck.backends.base import Backend, Graph
+from limbeck.budget import format_nbytes
+from limbeck.cache import Cache
+from limbeck.data.base import ImageSource
+from limbeck.diffusion.models import Models, arrays_of, generating_graphs, open_models
+from limbeck.errors import BudgetError, MemoryLimitError
+from limbeck.memory.planner import CODEC, Job, Layout, Plan, Profiles, plan, predict, together
+from limbeck.memory.process import give_back, usage
+from limbeck.memory.profile import BATCH, Profile, measure_each
+from limbeck.memory.remembered import RememberedProfiles
+from limbeck.memory.work import Work
+from limbeck.methods.base import Method
+from limbeck.pack import Pack, Role
+
+LARGEST_BUCKET = 16
+_AFFORDABLE_SECONDS = 20.0
+"""What measuring one engine in the larger buckets may take; beyond it they follow by a straight line."""
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(kw_only=True)
+class Planner:
+    """Plans one job on one pack.
+
+    Args:
+        pack: The networks.
+        backend: What runs them.
+        budget_nbytes: The most private memory; None predicts what happens without a plan.
+        bucket: The denoiser's bucket, if it is not to be chosen.
+        cache: Where profiles are remembered.
+        on_progress: Called with "measuring", done and total.
+    """
+
+    pack: Pack
+    backend: Backend
+    budget_nbytes: int | None
+    bucket: int | None
+    cache: Cache = field(default_factory=Cache)
+    on_progress: OnProgress = lambda stage, done, total: None
+
+    def plan(self, method: Method, source: ImageSource, *, picture_nbytes: int) -> Plan:
+        """The plan of `method` on `source`, checked before anything is measured.
+
+        Args:
+            method: What is run.
+            source: On which images.
+            picture_nbytes: What decoding one of them takes at most.
+
+        Raises:
+            BudgetError: No plan fits; it says what would.
+            LimbeckError: The method refuses the source or the pack.
+        """
+        graphs = generating_graphs(self.pack)
+        with open_models(self.pack, self.backend, layout=_nothing_loaded(graphs)) as models:
+            method.check(source, models)
+            work = method.work(source, models)
+        base_nbytes = self._base(work)
+        buckets = self._buckets(work)
+        profiles: dict[tuple[Role, int | None, int], Profile] = {}
+        for number, (role, graph) in enumerate(graphs.items()):
+            self.on_progress("measuring", number, len(graphs))
+            profiles |= self._profiles(role, graph, models, buckets)
+        self.on_progress("measuring", len(graphs), len(graphs))
+        job = Job(
+            roles=tuple(graphs),
+            base_nbytes=base_nbytes,
+            profiles=_complete(profiles, graphs),
+            work=work,
+            arrays=arrays_of(self.pack, picture_nbytes=picture_nbytes),
+            tiles={},
+        )
+        return self._settled(job, graphs, models)
+
+    def _base(self, work: Work) -> int:
+        """Private memory of this process with all imported that will be."""
+        for module in work.modules:
+            importlib.import_module(module)
+        self.backend.fingerprint()
+        give_back()
+        base_nbytes = usage().private_nbytes
+        if self.budget_nbytes is not None and base_nbytes > self.budget_nbytes:
+            raise BudgetError(
+                f"the process without any engine takes {format_nbytes(base_nbytes)}, more than the budget of "
+                f"{format_nbytes(self.budget_nbytes)}",
+                needed_nbytes=base_nbytes,
+                budget_nbytes=self.budget_nbytes,
+                largest_part="process",
+            )
+        return base_nbytes
+
+    def _buckets(self, work: Work) -> list[int]:
+        """Powers of two up to what the images fill, and the bucket that was asked for."""
+        if self.budget_nbytes is None:
+            return [self.bucket or LARGEST_BUCKET]
+        powers = [2**i for i in range(LARGEST_BUCKET.bit_length()) if i == 0 or 2 ** (i - 1) < work.num_images]
+        return sorted({*powers, *([self.bucket] if self.bucket else [])})
+
+    def _settled(self, job: Job, graphs: Mapping[Role, Graph], models: Models) -> Plan:
+        """The plan, once every profile it rests on is measured."""
+        while True:
+            chosen = self._chosen(job)
+            guessed = [role for role in job.roles if not job.profile(role, chosen.layout).measured]
+            if not guessed:
+                return chosen
+            profiles = dict(job.profiles)
+            for role in guessed:
+                layout = chosen.layout
+                bucket = layout.codec_bucket if role in CODEC else layout.bucket
+                found = self._measured(role, graphs[role], models, [bucket])
+                if bucket in found:
+                    profiles[role, None, bucket] = found[bucket]
+                else:
+                    del profiles[role, None, bucket]
+            job = replace(job, profiles=_complete(profiles, job.roles))
+
+    def _chosen(self, job: Job) -> Plan:
+        if self.budget_nbytes is None:
+            return predict(job, together(job.roles, bucket=self.bucket or LARGEST_BUCKET))
+        return plan(job, budget_nbytes=self.budget_nbytes, bucket=self.bucket)
+
+    def _profiles(self, role: Role, graph: Graph, models: Models, buckets: list[int]) -> Profiles:
+        """Profiles of one engine in every bucket in which it fits."""
+        found = self._measured(role, graph, models, buckets[:2])
+        if not found:
+            raise self._too_large(role)
+        rest = [bucket for bucket in buckets[2:] if len(found) == 2]
+        if rest:
+            small, large = (found[bucket] for bucket in buckets[:2])
+            seconds = 2 * large.run_seconds * sum(rest) / large.bucket
+            if seconds <= _AFFORDABLE_SECONDS:
+                found |= self._measured(role, graph, models, rest)
+            else:
+                found |= {bucket: _on_the_line(small, large, bucket) for bucket in rest}
+        return {(role, None, bucket): profile for bucket, profile in found.items()}
+
+    def _measured(self, role: Role, graph: Graph, models: Models, buckets: list[int]) -> dict[int, Profile]:
+        """Remembered or measured now; without the buckets that do not fit."""
+        remembered = RememberedProfiles(self.cache)
+        sizes = {bucket: sizes_of(role, graph, models, bucket) for bucket in buckets}
+        found = {bucket: remembered.get(graph, self.backend, sizes[bucket]) for bucket in buckets}
+        missing = [bucket for bucket, profile in found.items() if profile is None]
+        if missing:
+            asked = [sizes[bucket] for bucket in missing]
+            made = measure_each(graph, self.backend, sizes=asked, limit_nbytes=self.budget_nbytes)
+            for bucket, profile in zip(missing, made, strict=True):
+                if not isinstance(profile, MemoryLimitError):
+                    remembered.put(graph, self.backend, sizes[bucket], profile)
+                    found[bucket] = profile
+        return {bucket: profile for bucket, profile in found.items() if profile is not None}
+
+    def _too_large(self, role: Role) -> BudgetError:
+        assert self.budget_nbytes is not None, "without a budget nothing is refused"
+        entry = self.pack.manifest.graphs[role]
+        stored = sum(self.pack.manifest.files[name].nbytes for name in (entry.file, *entry.external))
+        return BudgetError(
+            f"nothing fits in {format_nbytes(self.budget_nbytes)}: engine {role} alone does not, in a bucket of 1\n"
+            f"  largest part: engine {role}, {format_nbytes(stored)} of stored weights at {entry.precision}\n"
+            f"  would fit:    a budget well above {format_nbytes(max(stored, self.budget_nbytes))}, or a pack with a "
+            f"smaller {role}: limbeck build PACK --out SMALLER --precision int8",
+            needed_nbytes=max(stored, self.budget_nbytes + 1),
+            budget_nbytes=self.budget_nbytes,
+            largest_part=f"engine {role}",
+        )
+
+
+def sizes_of(role: Role, graph: Graph, models: Models, bucket: int) -> dict[str, int]:
+    """The size of every free dimension of `graph` when it makes whole images in this bucket."""
+    side = models.image_size if role == "encoder" else models.latent_shape[-1]
+    sizes = {BATCH: bucket}
+    for tensor in graph.spec.inputs:
+        for dimension in tensor.shape[2:]:
+            if isinstance(dimension, str):
+                sizes[dimension] = side
+    return sizes
+
+
+def _nothing_loaded(graphs: Iterable[Role]) -> Layout:
+    """To ask what a job needs: engines are loaded when they run, and none runs."""
+    return Layout(bucket=1, codec_bucket=1, tile=None, groups=tuple((role,) for role in graphs), wave=1, table_nbytes=0)
+
+
+def _on_the_line(small: Profile, large: Profile, bucket: int) -> Profile:
+    """What a larger bucket costs if every sample costs the same."""
+    steps = (bucket - small.bucket) / (large.bucket - small.bucket)
+    return Profile(
+        bucket=bucket,
+        load_nbytes=large.load_nbytes,
+        resident_nbytes=_line(small.resident_nbytes, large.resident_nbytes, steps),
+        run_nbytes=_line(small.run_nbytes, large.run_nbytes, steps),
+        load_seconds=large.load_seconds,
+        run_seconds=small.run_seconds + max(large.run_seconds - small.run_seconds, 0) * steps,
+        measured=False,
+    )
+
+
+def _line(small: int, large: int, steps: float) -> int:
+    return small + int(max(large - small, 0) * steps)
+
+
+def _complete(profiles: Profiles, roles: Iterable[Role]) -> Profiles:
+    """Without the buckets that some engine does not fit in: they are no choice for the others either."""
+    buckets = {
+        codec: set.intersection(*({b for role, _, b in profiles if role == one} for one in members))
+        for codec, members in (
+            (True, [role for role in roles if role in CODEC]),
+            (False, [role for role in roles if role not in CODEC]),
+        )
+    }
+    return {key: profile for key, profile in profiles.items() if key[2] in buckets[key[0] in CODEC]}

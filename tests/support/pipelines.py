@@ -1,0 +1,119 @@
+"""A small Stable Diffusion pipeline with random weights, in the folder that diffusers would save."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+MERGES = (("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>"), ("t", "h"), ("th", "e</w>"))
+"""Pairs of tokens that become one, in CLIP's notation: `</w>` ends a word."""
+
+SCHEDULE = {
+    "_class_name": "PNDMScheduler",
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+}
+
+
+def write_vocabulary(folder: Path) -> int:
+    """Write a CLIP tokenizer in the layout of Stable Diffusion 1.5 (vocab.json, merges.txt); returns its size.
+
+    Every byte is a token, alone and as the end of a word; a few words are whole.
+    """
+    folder.mkdir(parents=True)
+    letters = list(_byte_letters())
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in MERGES), START, END]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    merges = "".join(f"{first} {second}\n" for first, second in MERGES)
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
+    special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+    config = {**special, "tokenizer_class": "CLIPTokenizer", "model_max_length": 77}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return len(vocabulary)
+
+
+def write_pipeline(folder: Path, *, unet: dict[str, Any] | None = None, **schedule: object) -> Path:
+    """Write a UNet of two levels on latents (4, 16, 16), a CLIP text tower of two layers, and a KL VAE that halves.
+
+    Args:
+        folder: To make.
+        unet: Settings of the UNet that differ.
+        schedule: Keys of the scheduler's config that differ.
+    """
+    import diffusers
+    import torch
+    import transformers
+
+    size = write_vocabulary(folder / "tokenizer")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        text = transformers.CLIPTextConfig(
+            vocab_size=size,
+            hidden_size=32,
+            intermediate_size=64,
+            projection_dim=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            bos_token_id=size - 2,
+            eos_token_id=size - 1,
+            pad_token_id=size - 1,
+        )
+        settings: dict[str, Any] = {
+            "sample_size": 16,
+            "block_out_channels": (16, 32),
+            "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+            "layers_per_block": 1,
+            "cross_attention_dim": 32,
+            "attention_head_dim": 4,
+            "norm_num_groups": 8,
+        }
+        networks = {
+            "text_encoder": transformers.CLIPTextModel(text),
+            "unet": diffusers.UNet2DConditionModel(**settings | (unet or {})),
+            "vae": diffusers.AutoencoderKL(
+                block_out_channels=(16, 16),
+                down_block_types=("DownEncoderBlock2D",) * 2,
+                up_block_types=("UpDecoderBlock2D",) * 2,
+                norm_num_groups=4,
+                latent_channels=4,
+                scaling_factor=0.18215,
+            ),
+        }
+    for name, network in networks.items():
+        network.save_pretrained(folder / name)
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(SCHEDULE | schedule), encoding="utf-8")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "feature_extractor": [None, None],
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    return folder
+
+
+def _byte_letters() -> Iterator[str]:
+    """The letter that stands for each byte in a byte-level vocabulary (Radford et al. 2019): itself if it prints."""
+    printed = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    spare = 256
+    for byte in range(256):
+        if byte in printed:
+            yield chr(byte)
+        else:
+            yield chr(spare)
+            spare += 1
