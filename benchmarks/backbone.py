@@ -19,7 +19,7 @@ def contestants(options: Options) -> tuple[list[Entry], list[Case]]:
     fp32, int8 = (
         {"pack": str(options.layout.pack("backbone", precision)), "role": "backbone"} for precision in ("fp32", "int8")
     )
-    bf16 = {**fp32, "backend": "openvino", "precision": "bfloat16"}
+    bf16 = {**fp32, "backend": "openvino bf16"}
     return [
         *usual_peers(options, "backbone", cases=(EIGHT,)),
         limbeck_entry(options, "fp32", "GraphOfPack", cases=(EIGHT,), ceiling="fp32", gib=1.2, **fp32),

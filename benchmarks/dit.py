@@ -31,7 +31,7 @@ def contestants(options: Options) -> tuple[list[Entry], list[Case]]:
 def _limbeck(options: Options) -> list[Entry]:
     fp32, int8 = (str(options.layout.pack("dit", precision)) for precision in ("fp32", "int8"))
     both = (PAIR, EIGHT)
-    bf16 = {"backend": "openvino", "precision": "bfloat16"}
+    bf16 = {"backend": "openvino bf16"}
     every = {"conditioner": "every call"}
     return [
         limbeck_entry(options, "fp32", "CutPack", cases=(PAIR,), ceiling="fp32", gib=2.2, pack=fp32),

@@ -36,7 +36,8 @@ class Dit(nn.Module):
 
     def forward(self, latents: Tensor, timestep: Tensor, class_id: Tensor) -> Tensor:
         """The prediction: noise, and variance behind it."""
-        return self.network(latents, timestep=timestep, class_labels=class_id, return_dict=False)[0]
+        found: Tensor = self.network(latents, timestep=timestep, class_labels=class_id, return_dict=False)[0]
+        return found
 
 
 class Unet(nn.Module):
@@ -51,7 +52,8 @@ class Unet(nn.Module):
 
     def forward(self, latents: Tensor, timestep: Tensor, states: Tensor) -> Tensor:
         """The noise."""
-        return self.network(latents, timestep, states, return_dict=False)[0]
+        found: Tensor = self.network(latents, timestep, states, return_dict=False)[0]
+        return found
 
 
 class VaeDecoder(nn.Module):
@@ -67,7 +69,8 @@ class VaeDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Pixels in -1..1."""
-        return self.decoder(self.post_quant_conv(latents))
+        found: Tensor = self.decoder(self.post_quant_conv(latents))
+        return found
 
 
 class Backbone(nn.Module):
@@ -84,8 +87,8 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Features of normalized pixels."""
-        features: Tensor = self.network(pixels)
-        return features
+        found: Tensor = self.network(pixels)
+        return found
 
 
 def timm_network(**config: Any) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Make what the peers run: plain exports, their quantized forms, OpenVINO's calibrated int8; and sources to make them of.
+"""Make what the peers run: plain exports, their quantized forms, OpenVINO's calibrated int8; and their sources.
 
     python -m benchmarks.prepare sources  --work DIR [--small]        networks with random weights, seeded
     python -m benchmarks.prepare onnx     --work DIR --network dit    torch.onnx.export, opset 18 and 23
@@ -91,7 +91,7 @@ def _ort_int8(layout: Layout, network: str) -> None:
 
 
 def _ov_int8(layout: Layout, network: str) -> None:
-    import nncf
+    import nncf  # type: ignore[import-not-found]
     import openvino
 
     with _or_reason(layout.ov_int8(network)) as out:
@@ -109,7 +109,7 @@ def _ov_int8(layout: Layout, network: str) -> None:
 
 
 def _optimum(layout: Layout) -> None:
-    from optimum.exporters.onnx import main_export
+    from optimum.exporters.onnx import main_export  # type: ignore[import-not-found]
 
     out = layout.optimum
     with _or_reason(out / "unet/model.onnx"):

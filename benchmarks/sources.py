@@ -29,7 +29,7 @@ def write_sources(layout: Layout, networks: Sequence[str], *, small: bool) -> No
             folder.mkdir(parents=True)
             writers[folder.name](folder, small=small)
     shapes = {
-        "dit": {"side": 8 if small else 32, "classes": 10 if small else 1000},
+        "dit": {"side": 8 if small else 32, "classes": 1000},
         "vae": {"side": 8 if small else 32},
         "unet": {"side": 16 if small else 64, "tokens": 77, "width": 32 if small else 768},
         "backbone": {"size": 28 if small else 224},
@@ -41,12 +41,12 @@ def _dit(folder: Path, *, small: bool) -> None:
     """DiT-XL/2 for 256 pixels with Stable Diffusion's autoencoder, as facebook/DiT-XL-2-256 is laid out."""
     from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel
 
-    classes = 10 if small else 1000
+    classes = 1000  # DiTPipeline takes 1000 for no class
     network = DiTTransformer2DModel(
         sample_size=8 if small else 32,
         num_layers=2 if small else 28,
-        num_attention_heads=2 if small else 16,
-        attention_head_dim=16 if small else 72,
+        num_attention_heads=4 if small else 16,
+        attention_head_dim=64 if small else 72,
         patch_size=2,
         in_channels=4,
         out_channels=8,
@@ -107,7 +107,7 @@ def _backbone(folder: Path, *, small: bool) -> None:
 
     config = {"model_name": "vit_base_patch14_dinov2", "img_size": 224}
     if small:
-        config |= {"img_size": 28, "embed_dim": 64, "depth": 2, "num_heads": 2}
+        config |= {"img_size": 28, "embed_dim": 256, "depth": 2, "num_heads": 4}
     network = timm_network(**config)
     for module in network.modules():
         gamma = getattr(module, "gamma", None)

@@ -37,7 +37,7 @@ def contestants(options: Options) -> tuple[list[Entry], list[Case]]:
 
 def _limbeck(options: Options) -> list[Entry]:
     fp32, int8 = ({"pack": str(options.layout.pack("sd", precision))} for precision in ("fp32", "int8"))
-    bf16 = {**fp32, "backend": "openvino", "precision": "bfloat16"}
+    bf16 = {**fp32, "backend": "openvino bf16"}
     every = {**int8, "conditioner": "every call"}
     return [
         limbeck_entry(options, "fp32", "CutPack", cases=(ONE,), ceiling="fp32", gib=4, **fp32),

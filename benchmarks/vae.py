@@ -17,7 +17,7 @@ def contestants(options: Options) -> tuple[list[Entry], list[Case]]:
     """Everyone, and the one case."""
     cases = [Case(name=ONE, feeds=example(options.layout, "vae", batch=1, seed=SEED), rounds=options.rounds)]
     decoder = {"pack": str(options.layout.pack("dit", "fp32")), "role": "decoder"}
-    bf16 = {**decoder, "backend": "openvino", "precision": "bfloat16"}
+    bf16 = {**decoder, "backend": "openvino bf16"}
     return [
         *usual_peers(options, "vae", cases=(ONE,), convolutional=True),
         limbeck_entry(options, "fp32", "GraphOfPack", cases=(ONE,), ceiling="fp32", gib=1.5, **decoder),

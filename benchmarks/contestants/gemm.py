@@ -16,8 +16,8 @@ REPEATS = 10
 
 def flops(feeds: Feeds) -> int:
     """Operations of one run on `left` (m, k) and `right` (k, n), two for a multiply-add."""
-    (m, k), n = feeds["left"].shape, feeds["right"].shape[1]
-    return 2 * m * k * n * REPEATS
+    m, k = feeds["left"].shape
+    return 2 * int(m * k * feeds["right"].shape[1]) * REPEATS
 
 
 class TorchGemm:

@@ -5,27 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from limbeck.backends.base import Backend
+    from limbeck.backends.base import Backend, Graph
+    from limbeck.engine import Engine
     from limbeck.pack import Role
 
 Feeds = Mapping[str, NDArray[Any]]
 
 
-OpenVinoPrecision = Literal["float32", "bfloat16"]
+BackendName = Literal["onnxruntime", "openvino", "openvino bf16", "cuda", "cuda graphs", "tensorrt", "tensorrt-rtx"]
 
 
-def _backend(name: str, precision: OpenVinoPrecision, threads: int) -> Backend:
-    if name == "openvino":
+def _backend(name: BackendName, threads: int, sizes: Mapping[str, int]) -> Backend:
+    """The backend of that name; `sizes` of the symbolic dimensions are what a TensorRT engine is built for."""
+    if name.startswith("openvino"):
         from limbeck.backends.openvino import OpenVino
 
-        return OpenVino(precision=precision, threads=threads)
-    from limbeck.backends.onnxruntime import OnnxRuntime
+        return OpenVino(precision="bfloat16" if name.endswith("bf16") else "float32", threads=threads)
+    if name.startswith("tensorrt"):
+        from limbeck.backends.tensorrt import TensorRt, TensorRtRtx
 
-    return OnnxRuntime(threads=threads)
+        return (TensorRtRtx if name.endswith("rtx") else TensorRt)(profiles=(sizes,))
+    from limbeck.backends.onnxruntime import OnnxRuntime
+    from limbeck.backends.onnxruntime_cuda import CUDA, CudaSettings
+
+    if name == "onnxruntime":
+        return OnnxRuntime(threads=threads)
+    return OnnxRuntime(providers=(CUDA,), threads=threads, cuda=CudaSettings(graphs=name.endswith("graphs")))
+
+
+def _compiled(graph: Graph, name: BackendName, threads: int, feeds: Feeds) -> Engine:
+    from limbeck.engine import check_feeds, compile
+
+    return compile(graph, _backend(name, threads, check_feeds(graph.spec, feeds)))
 
 
 class CutPack:
@@ -33,8 +47,7 @@ class CutPack:
 
     Args:
         pack: Its folder.
-        backend: "onnxruntime" or "openvino".
-        precision: OpenVINO's arithmetic.
+        backend: What runs it.
         conditioner: "table": computed once for each condition, before the trunk is loaded, as a run does that meets
             a condition again at every step or for every image; "every call": computed anew, both loaded.
         threads: Threads of one engine.
@@ -46,53 +59,43 @@ class CutPack:
         self,
         *,
         pack: str,
-        backend: str = "onnxruntime",
-        precision: OpenVinoPrecision = "float32",
+        backend: BackendName = "onnxruntime",
         conditioner: Literal["table", "every call"] = "table",
         threads: int,
     ) -> None:
         """Keep the settings."""
         self._folder, self._conditioner = pack, conditioner
-        self._backend_settings = backend, precision, threads
+        self._backend, self._threads = backend, threads
 
     def load(self) -> None:
-        """Open the pack; compile what is always loaded."""
+        """Open the pack. Graphs are compiled when they are first needed, for the sizes that are met."""
         from limbeck.pack import Pack
 
         self._pack = Pack.open(self._folder)
-        self._backend = _backend(*self._backend_settings)
         self._table: dict[bytes, Feeds] = {}
-        self._engines: dict[Role, Any] = {}
-        if self._conditioner == "every call":
-            self._engine("conditioner")
-            self._engine("trunk")
+        self._engines: dict[Role, Engine] = {}
 
     def run(self, feeds: Feeds) -> NDArray[Any]:
-        """The noise; the trunk is compiled when it is first needed."""
-        given = {**feeds, **self._conditions(feeds)}
-        trunk = self._engine("trunk")
-        found: NDArray[Any] = trunk.run({tensor.name: given[tensor.name] for tensor in trunk.spec.inputs})["prediction"]
-        return found[:, : feeds["latents"].shape[1]]
+        """The noise."""
+        prediction = self._run("trunk", {**feeds, **self._conditions(feeds)})["prediction"]
+        return prediction[:, : feeds["latents"].shape[1]]
 
     def _conditions(self, feeds: Feeds) -> Feeds:
-        names = [tensor.name for tensor in self._pack.manifest.graphs["conditioner"].inputs]
-        asked = {name: feeds[name] for name in names}
         if self._conditioner == "every call":
-            made: Feeds = self._engine("conditioner").run(asked)
-            return made
-        key = b"".join(array.tobytes() for array in asked.values())
+            return self._run("conditioner", feeds)
+        key = b"".join(feeds[tensor.name].tobytes() for tensor in self._pack.manifest.graphs["conditioner"].inputs)
         if key not in self._table:
             self._close("trunk")
-            self._table[key] = self._engine("conditioner").run(asked)
+            self._table[key] = self._run("conditioner", feeds)
             self._close("conditioner")
         return self._table[key]
 
-    def _engine(self, role: Role) -> Any:
-        from limbeck.engine import compile
-
+    def _run(self, role: Role, feeds: Feeds) -> Feeds:
+        graph = self._pack.graph(role) if role not in self._engines else self._engines[role].graph
+        given = {tensor.name: feeds[tensor.name] for tensor in graph.spec.inputs}
         if role not in self._engines:
-            self._engines[role] = compile(self._pack.graph(role), self._backend)
-        return self._engines[role]
+            self._engines[role] = _compiled(graph, self._backend, self._threads, given)
+        return self._engines[role].run(given)
 
     def _close(self, role: Role) -> None:
         if role in self._engines:
@@ -105,8 +108,7 @@ class GraphOfPack:
     Args:
         pack: Its folder.
         role: The graph's role.
-        backend: "onnxruntime" or "openvino".
-        precision: OpenVINO's arithmetic.
+        backend: What runs it.
         threads: Threads of the engine.
     """
 
@@ -117,23 +119,22 @@ class GraphOfPack:
         *,
         pack: str,
         role: Role,
-        backend: str = "onnxruntime",
-        precision: OpenVinoPrecision = "float32",
+        backend: BackendName = "onnxruntime",
         threads: int,
     ) -> None:
         """Keep the settings."""
         self._folder, self._role = pack, role
-        self._backend_settings = backend, precision, threads
+        self._backend, self._threads = backend, threads
 
     def load(self) -> None:
-        """Compile the graph."""
-        from limbeck.engine import compile
+        """Open the pack; the graph is compiled in the first run, for its sizes."""
         from limbeck.pack import Pack
 
-        self._engine = compile(Pack.open(self._folder).graph(self._role), _backend(*self._backend_settings))
+        self._graph = Pack.open(self._folder).graph(self._role)
+        self._engine: Engine | None = None
 
     def run(self, feeds: Feeds) -> NDArray[Any]:
         """Its first output."""
-        outputs = self._engine.run({name: np.ascontiguousarray(array) for name, array in feeds.items()})
-        found: NDArray[Any] = next(iter(outputs.values()))
-        return found
+        if self._engine is None:
+            self._engine = _compiled(self._graph, self._backend, self._threads, feeds)
+        return next(iter(self._engine.run(feeds).values()))

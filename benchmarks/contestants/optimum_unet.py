@@ -29,7 +29,7 @@ class OptimumUnet:
     def load(self) -> None:
         """Load the pipeline, as optimum does: all of its parts."""
         import onnxruntime
-        from optimum.onnxruntime import ORTStableDiffusionPipeline
+        from optimum.onnxruntime import ORTStableDiffusionPipeline  # type: ignore[import-not-found]
 
         explain_absence(self._folder / "unet/model.onnx")
         options = onnxruntime.SessionOptions()

@@ -37,7 +37,7 @@ class Entry:
         ceiling: The name of the ceiling that its arithmetic has, if there is one.
         gib: The memory it is expected to take, which only decides who runs beside whom.
         cases: The cases it takes part in.
-        python: The interpreter it needs.
+        python: The interpreter it needs; this one if not given.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Entry:
     settings: Mapping[str, Any] = field(default_factory=dict)
     ceiling: str | None = None
     gib: float = 1.0
-    python: str = sys.executable
+    python: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def run_contest(entries: Sequence[Entry], cases: Sequence[Case], *, threads: int
         files = {}
         for case in cases:
             files[case.name] = Path(folder) / f"{case.name.replace(' ', '_')}.npz"
-            np.savez(files[case.name], **dict(case.feeds))
+            np.savez(files[case.name], allow_pickle=False, **case.feeds)
         records: list[dict[str, Any]] = []
         flops: dict[str, Any] = {}
         for number, names in enumerate(order):
@@ -133,6 +133,7 @@ class _Heat:
             "failed": None,
             "cases": {},
         }
+        start = time.perf_counter()
         loaded = process.ask(do="load")
         record["failed"] = loaded.get("failed")
         if record["failed"]:
@@ -142,8 +143,9 @@ class _Heat:
         for case in self._cases:
             if case.name in entry.cases and not record["failed"]:
                 self._warm_up(process, case)
-        record["memory"] = {"whole": process.ask(do="memory", reset=True)}
-        _say(f"  {entry.name}: loaded in {loaded['seconds']:.1f} s")
+        if not record["failed"]:
+            record["memory"] = {"whole": process.ask(do="memory", reset=True)}
+            _say(f"  {entry.name}: ready in {time.perf_counter() - start:.1f} s")
 
     def _warm_up(self, process: _Process, case: Case) -> None:
         record, feeds = self._records[process.entry.name], str(self._files[case.name])
@@ -189,8 +191,14 @@ class _Process:
         self.entry = entry
         count = str(threads)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
-        command = [entry.python, "-m", "benchmarks.harness.worker", entry.target, json.dumps(dict(entry.settings))]
-        self._log = tempfile.TemporaryFile("w+")
+        command = [
+            entry.python or sys.executable,
+            "-m",
+            "benchmarks.harness.worker",
+            entry.target,
+            json.dumps(dict(entry.settings)),
+        ]
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -222,12 +230,14 @@ class _Process:
     def close(self) -> None:
         """End of its input is the end of the worker."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
             self._process.stdin.close()
             self._process.wait(timeout=20)
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
         self._log.close()
 
 

@@ -32,8 +32,9 @@ def with_tables(page: str, results: Path = RESULTS) -> str:
     """`page` with every marked block replaced by the table of its file."""
 
     def block(found: re.Match[str]) -> str:
-        result = json.loads((results / found["file"]).read_text())
-        return f"{found[1]}\n{table(result)}\n{found[3]}"
+        file = results / found["file"]
+        text = table(json.loads(file.read_text())) if file.is_file() else "Not measured yet.\n"
+        return f"{found[1]}\n{text}\n{found[3]}"
 
     return MARKED.sub(block, page)
 
@@ -42,6 +43,8 @@ def table(result: Record) -> str:
     """One result: where it was measured, the ceilings, a table for each case, what could not be measured."""
     if result["claim"] == "end_to_end":
         return _head(result) + _whole_processes(result) + _failures(result)
+    if result["claim"] == "profile":
+        return _head(result) + _profile(result)
     parts = [_head(result), _ceiling_line(result)]
     parts += [_case(result, case) for case in result["cases"] if case["name"] != "gemm"]
     return "".join(parts) + _failures(result)
@@ -127,9 +130,29 @@ def _whole_processes(result: Record) -> str:
     return "\n".join(lines) + "\n\n"
 
 
+def _profile(result: Record) -> str:
+    settings = result["settings"]
+    return (
+        f"The {settings['precision']} trunk at batch {settings['batch']}, mean of {settings['runs']} profiled passes.\n\n"
+        + _shares(result["milliseconds_by_kind"], "part")
+        + "\n"
+        + _shares(result["milliseconds"], "operator, as ONNX Runtime fused it")
+    )
+
+
+def _shares(spent: Mapping[str, float], head: str) -> str:
+    """Parts of at least half a percent, the rest in one line, and the sum."""
+    total = sum(spent.values())
+    shown = {name: value for name, value in spent.items() if value >= 0.005 * total}
+    lines = [f"| {head} | ms a pass | share |", "| --- | --- | --- |"]
+    for name, value in [*shown.items(), ("all others", total - sum(shown.values())), ("**together**", total)]:
+        lines.append(f"| {name} | {value:.1f} | {100 * value / total:.1f} % |")
+    return "\n".join(lines) + "\n"
+
+
 def _failures(result: Record) -> str:
     lines = [f"- {entry['name']}: not measured: {entry['failed']}" for entry in result["entries"] if entry["failed"]]
-    return "\n".join(lines) + "\n\n" if lines else ""
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def _measured(result: Record, case: str) -> Iterator[Record]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 import traceback
@@ -82,8 +84,8 @@ class Worker:
             return {"flops": count(dict(arrays))}
 
     def memory(self, reset: bool = False) -> dict[str, Any]:
-        """Bytes: the highest resident set since the start or the last reset, and what is resident now."""
-        found = memory_nbytes()
+        """Bytes: the highest resident set since the start or the last reset, what is resident now, and on a GPU."""
+        found = {**memory_nbytes(), "device": device_nbytes()}
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
         return found
@@ -99,6 +101,16 @@ def memory_nbytes() -> dict[str, int]:
     return {names[key]: 1024 * int(value.split()[0]) for key, _, value in lines if key in names}
 
 
+def device_nbytes() -> int | None:
+    """Bytes of GPU memory that this process holds, as `nvidia-smi` says; None without a GPU."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    asked = ["nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
+    lines = subprocess.run(asked, capture_output=True, text=True).stdout.splitlines()
+    held = {int(pid): int(mib) for pid, mib in (line.split(",") for line in lines if line.count(",") == 1)}
+    return 2**20 * held[os.getpid()] if os.getpid() in held else None
+
+
 def _versions(contestant: Contestant) -> dict[str, str]:
     found = {}
     for package in ("numpy", *contestant.packages):
@@ -107,6 +119,11 @@ def _versions(contestant: Contestant) -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "absent"
     return found
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:300]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -121,9 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             answer = getattr(worker, request.pop("do"))(**request)
         except Exception as error:  # any failure of a peer is a result, not the end of the contest
             traceback.print_exc()
-            answer = {
-                "failed": f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error).strip() else ''}"
-            }
+            answer = {"failed": _first_line(error)}
         print(json.dumps(answer), file=answers)
 
 

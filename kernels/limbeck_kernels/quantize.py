@@ -41,3 +41,9 @@ def from_integers(integers: Integers, scales: Real) -> Real:
 def largest(bits: int) -> int:
     """The largest magnitude of a symmetric integer: 127 for 8 bits, 7 for 4; -128 and -8 are not used."""
     return int(2 ** (bits - 1) - 1)
+
+
+def pack_pairs(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Numbers below 16 two to a byte along the last axis, whose size is even; the first in the low half."""
+    low, high = values[..., 0::2], values[..., 1::2]
+    return np.bitwise_or(low, np.left_shift(high, np.uint8(4)), dtype=np.uint8)

@@ -278,7 +278,11 @@ def shipped(part, **changes):
         ("codec", {"downsample": 4}, "image_size 64 does not fit the denoiser's latents of 8 by 8, .* 32 by 32 pixels"),
         ("denoiser", {"latent_shape": [4, 8, 8]}, "works on latents of 4 channels, the codec makes 16"),
         ("denoiser", {"latent_shape": [16, 8, 4]}, "does not fit the denoiser's latents of 8 by 4"),
-        ("denoiser", {"latent_shape": [16, 0, 8]}, "denoiser.dit.latent_shape.1: Input should be greater than or equal"),
+        (
+            "denoiser",
+            {"latent_shape": [16, 0, 8]},
+            "denoiser.dit.latent_shape.1: Input should be greater than or equal",
+        ),
         ("denoiser", {"classes": []}, "denoiser.dit.classes: Tuple should have at least 1 item"),
         ("denoiser", {"null_class": 9}, "denoiser.dit: null_class 9 is one of the 10 classes; it must be an id after"),
         ("backbone", {"std": [0.5, -0.5, 0.5]}, "backbone.std.1: Input should be greater than 0"),
@@ -308,6 +312,54 @@ def test_a_part_without_its_graph_is_refused(tmp_path, role, message):
     manifest = shipped(None)
     del manifest["graphs"][role]
     with pytest.raises(PackError, match=message):
+        Pack.open(written(tmp_path, manifest))
+
+
+TOKENIZER = "tokenizer/tokenizer.json"
+
+
+def with_unet(folder, **changes):
+    """The manifest of a pack with a UNet, cut or whole; roles share a file."""
+    manifest = content(folder)
+    (folder / TOKENIZER).parent.mkdir()
+    (folder / TOKENIZER).write_text("{}")
+    manifest["files"][TOKENIZER] = file_entry(folder / TOKENIZER).model_dump()
+    manifest["denoiser"] = {"kind": "unet", "latent_shape": [4, 8, 8], "tokens": 77, **changes}
+    manifest["graphs"]["text_encoder"] = manifest["graphs"]["conditioner"]
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("cut", "roles"), [(True, ("text_encoder", "conditioner", "trunk")), (False, ("text_encoder", "trunk"))]
+)
+def test_a_unet_needs_a_conditioner_only_if_it_is_cut(tmp_path, cut, roles):
+    manifest = with_unet(tmp_path, cut=cut)
+    if not cut:
+        del manifest["graphs"]["conditioner"]
+    assert Pack.open(written(tmp_path, manifest)).manifest.denoiser.roles == roles
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tokens": 0}, "denoiser.unet.tokens: Input should be greater than or equal to 1"),
+        ({"prediction": "sample"}, "denoiser.unet.prediction: Input should be 'epsilon' or 'v_prediction'"),
+        ({"prompt": "a photo"}, r"denoiser.unet: prompt 'a photo' has no \{name\}; every class would have the same"),
+        ({"tokenizer": "../tokenizer.json"}, "does not name a file inside the pack"),
+        ({"tokenizer": "other.json"}, "it uses other.json but does not list its digest in files"),
+        ({"classes": ["cat"]}, "denoiser.unet.classes: Extra inputs are not permitted"),
+        ({"kind": "flux"}, "denoiser: Input tag 'flux' found using 'kind' does not match any of the expected tags"),
+    ],
+)
+def test_a_unet_that_means_nothing_is_refused(tmp_path, changes, message):
+    with pytest.raises(PackError, match=message):
+        Pack.open(written(tmp_path, with_unet(tmp_path, **changes)))
+
+
+def test_a_cut_unet_without_its_conditioner_is_refused(tmp_path):
+    manifest = with_unet(tmp_path)
+    del manifest["graphs"]["conditioner"]
+    with pytest.raises(PackError, match="needs the graphs text_encoder and conditioner and trunk; conditioner is miss"):
         Pack.open(written(tmp_path, manifest))
 
 

@@ -91,6 +91,7 @@ def write_pipeline(folder: Path, *, unet: dict[str, Any] | None = None, **schedu
         }
     for name, network in networks.items():
         network.save_pretrained(folder / name)
+    _name_as_published(folder / "text_encoder/model.safetensors")
     (folder / "scheduler").mkdir()
     (folder / "scheduler/scheduler_config.json").write_text(json.dumps(SCHEDULE | schedule), encoding="utf-8")
     index = {
@@ -105,6 +106,14 @@ def write_pipeline(folder: Path, *, unet: dict[str, Any] | None = None, **schedu
     }
     (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder
+
+
+def _name_as_published(path: Path) -> None:
+    """Give a CLIP text tower's weights the names of Stable Diffusion's files, which transformers 5 writes shorter."""
+    from safetensors.torch import load_file, save_file
+
+    weights = {f"text_model.{name.removeprefix('text_model.')}": weight for name, weight in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
 
 
 def _byte_letters() -> Iterator[str]:

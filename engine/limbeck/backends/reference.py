@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from limbeck.arrays import Array
 from limbeck.backends.base import Backend, Graph, GraphSpec, Session, TensorSpec
+from limbeck.backends.key import cpu_device, fingerprint
 from limbeck.backends.spec import check_spec
 from limbeck.errors import BackendUnavailableError, ConfigError, EngineError
 
@@ -25,28 +26,62 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor
 
+    from limbeck.backends.torch_kernels import Attention, Linear
+
+_DTYPES = (None, "float64")
+_ATTENTIONS = ("sdpa", "math", "xformers")
+_LINEARS = ("float32", "bitsandbytes-int8", "bitsandbytes-nf4")
+_DEVICES = ("cpu", "cuda")
+
 OPSETS = range(18, 24)
 """The versions of standard ONNX whose operators `torch_ops` computes; their meaning is the same in all of them."""
 
 
 class Reference(Backend):
-    """ONNX in eager torch, on the CPU.
+    """ONNX in eager torch.
 
     Args:
         dtype: None computes in the graph's own dtypes. "float64" makes every float of the graph a float64, casts to
-            float16 and float32 included: the truth that rounding errors are measured against. Inputs and outputs
-            keep the dtypes of the graph's spec.
+            smaller floats included: the truth that rounding errors are measured against. Inputs and outputs keep the
+            dtypes of the graph's spec.
+        attention: "sdpa" is the kernel that torch chooses, "math" products and a softmax, "xformers" its
+            memory-efficient kernel (the xformers package, on CUDA).
+        linear: "float32" is as the graph says; "bitsandbytes-int8" and "bitsandbytes-nf4" quantize the constant
+            weights of MatMul and Gemm when the graph is compiled (the bitsandbytes package).
+        device: "cpu" or "cuda". CUDA was not measured: no GPU was there when this was written.
+
+    The last three make another engine of it, to compare with; the truth is the default.
     """
 
     name = "reference"
 
-    def __init__(self, *, dtype: Literal["float64"] | None = None) -> None:
-        """Keep the setting; torch is loaded by `compile`."""
-        if dtype not in (None, "float64"):
-            raise ConfigError(
-                f"the reference backend computes in dtype None (the graph's own) or 'float64', got {dtype!r}"
-            )
+    def __init__(
+        self,
+        *,
+        dtype: Literal["float64"] | None = None,
+        attention: Attention = "sdpa",
+        linear: Linear = "float32",
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
+        """Keep the settings; torch is loaded by `compile`."""
+        for name, given, known in (
+            ("dtype", dtype, _DTYPES),
+            ("attention", attention, _ATTENTIONS),
+            ("linear", linear, _LINEARS),
+            ("device", device, _DEVICES),
+        ):
+            if given not in known:
+                raise ConfigError(
+                    f"the reference backend has {name} {' or '.join(map(repr, known))}, got {name}={given!r}"
+                )
+        if attention == "xformers" and device != "cuda":
+            raise ConfigError("the reference backend has attention='xformers' on device='cuda' only")
+        if dtype == "float64" and linear != "float32":
+            raise ConfigError(f"the reference backend cannot compute linear={linear!r} in float64")
         self.dtype = dtype
+        self.attention = attention
+        self.linear = linear
+        self.device = device
 
     def compile(self, graph: Graph) -> Session:
         """Read the file, check it, and find a torch function for each of its nodes.
@@ -57,7 +92,7 @@ class Reference(Backend):
         """
         try:
             import onnx
-            import torch  # noqa: F401 - all that follows needs it
+            import torch
         except ImportError as error:
             raise BackendUnavailableError(
                 f"the reference backend needs the '{error.name}' package: pip install 'limbeck[reference]'"
@@ -69,11 +104,21 @@ class Reference(Backend):
             raise EngineError(f"onnx {onnx.__version__} cannot read {graph.path}: {error}") from error
         _check_known(graph.path, model)
         check_spec(graph, _spec(graph.path, model.graph))
-        return _ReferenceSession(graph, model.graph, wide=self.dtype == "float64")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise BackendUnavailableError(
+                f"the reference backend was asked for device='cuda', but torch {torch.__version__} finds no CUDA device"
+            )
+        with torch.device(self.device):
+            return _ReferenceSession(graph, model.graph, self)
 
     def fingerprint(self) -> str:
-        """Version of torch, and the dtype."""
-        return f"torch {importlib.metadata.version('torch')} dtype={self.dtype}"
+        """Versions of torch and of the package that a setting needs, the settings, and the device."""
+        packages = ["torch", *(name for name in ("xformers", "bitsandbytes") if name in self.attention + self.linear)]
+        return fingerprint(
+            versions={name: _version(name) for name in packages},
+            settings={"dtype": self.dtype, "attention": self.attention, "linear": self.linear},
+            device=cpu_device() if self.device == "cpu" else self.device,
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +126,7 @@ class _Step:
     """One node: what to call, on which values, and which values nothing needs afterwards."""
 
     label: str
+    operator: str
     function: Callable[..., Any]
     attributes: Mapping[str, Any]
     inputs: Sequence[str]
@@ -89,26 +135,38 @@ class _Step:
 
 
 class _ReferenceSession(Session):
-    def __init__(self, graph: Graph, proto: onnx.GraphProto, *, wide: bool) -> None:
+    def __init__(self, graph: Graph, proto: onnx.GraphProto, settings: Reference) -> None:
         self._graph = graph
-        self._wide = wide
-        self._weights = {tensor.name: _tensor(graph.path, tensor, wide) for tensor in proto.initializer}
-        self._steps = _steps(graph, proto, wide)
+        self._settings = settings
+        self._wide = settings.dtype == "float64"
+        self._weights = {tensor.name: _tensor(graph.path, tensor, self._wide) for tensor in proto.initializer}
+        self._steps = _steps(graph, proto, self._wide)
+        if settings.attention == "xformers":
+            self._steps = [_with_xformers(step) for step in self._steps]
+        if settings.linear != "float32":
+            self._steps = [_quantized(step, self._weights, settings.linear) for step in self._steps]
+            used = {name for step in self._steps for name in step.inputs}
+            self._weights = {name: weight for name, weight in self._weights.items() if name in used}
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         import torch
 
+        from limbeck.backends.torch_kernels import attention_kernels
+
         # torch cannot take negative strides, and warns of arrays that it must not write: hence a copy
         copies = {name: np.array(array, order="C") for name, array in feeds.items()}
-        values = {name: _widened(torch.from_numpy(array), self._wide) for name, array in copies.items()}
+        values = {
+            name: _widened(torch.from_numpy(array), self._wide).to(self._settings.device)
+            for name, array in copies.items()
+        }
         values |= self._weights
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.device(self._settings.device), attention_kernels(self._settings.attention):
             for step in self._steps:
                 values.update(self._outputs(step, values))
                 for name in step.dead:
-                    del values[name]
+                    values.pop(name, None)  # a quantized layer has no weight among the values
         return {
-            tensor.name: np.array(values[tensor.name].numpy(), dtype=tensor.dtype)
+            tensor.name: np.array(values[tensor.name].cpu().numpy(), dtype=tensor.dtype)
             for tensor in self._graph.spec.outputs
         }
 
@@ -144,8 +202,27 @@ def _steps(graph: Graph, proto: onnx.GraphProto, wide: bool) -> list[_Step]:
         used = [name for name in (*node.input, *node.output) if name]
         dead = tuple(dict.fromkeys(name for name in used if name not in kept))
         kept.update(used)
-        steps.append(_Step(label, function, attributes, tuple(node.input), tuple(node.output), dead))
+        steps.append(_Step(label, node.op_type, function, attributes, tuple(node.input), tuple(node.output), dead))
     return steps[::-1]
+
+
+def _with_xformers(step: _Step) -> _Step:
+    from limbeck.backends.torch_kernels import xformers_attention
+
+    return replace(step, function=xformers_attention) if step.operator == "MultiHeadAttention" else step
+
+
+def _quantized(step: _Step, weights: Mapping[str, Tensor], kind: Linear) -> _Step:
+    """A product with a constant weight on bitsandbytes; any other step as it is."""
+    from limbeck.backends.torch_kernels import MIN_WEIGHTS, quantized_gemm, quantized_linear
+
+    weight = weights.get(step.inputs[1]) if step.operator in ("MatMul", "Gemm") else None
+    if weight is None or weight.ndim != 2 or weight.numel() < MIN_WEIGHTS:
+        return step
+    product = quantized_linear(kind, weight.T if step.attributes.get("transB") else weight)
+    inputs = (step.inputs[0], *step.inputs[2:])
+    function = product if step.operator == "MatMul" else quantized_gemm(product, step.attributes)
+    return replace(step, function=function, inputs=inputs, attributes={})
 
 
 def _function(path: Path, node: onnx.NodeProto, label: str) -> Callable[..., Any]:
@@ -160,6 +237,13 @@ def _function(path: Path, node: onnx.NodeProto, label: str) -> Callable[..., Any
     return function
 
 
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
 def _domain(name: str) -> str:
     """Standard ONNX has two names."""
     return "" if name == "ai.onnx" else name
@@ -169,7 +253,7 @@ def _attribute(path: Path, node: onnx.NodeProto, item: onnx.AttributeProto, wide
     import onnx
 
     value = onnx.helper.get_attribute_value(item)
-    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     if wide and (node.op_type, item.name) == ("Cast", "to") and value in floats:
         return onnx.TensorProto.DOUBLE
     if isinstance(value, bytes):
@@ -182,6 +266,8 @@ def _tensor(path: Path, proto: onnx.TensorProto, wide: bool) -> Tensor:
     import torch
 
     array = onnx.numpy_helper.to_array(proto)
+    if proto.data_type == onnx.TensorProto.BFLOAT16:  # NumPy has it as a foreign type, which torch does not take
+        return _widened(torch.tensor(array.view(np.uint16)).view(torch.bfloat16), wide)
     try:
         # a copy: protobuf's memory is read-only
         return _widened(torch.tensor(array), wide)
@@ -218,11 +304,14 @@ def _tensor_spec(path: Path, value: onnx.ValueInfoProto) -> TensorSpec:
 
     from limbeck.backends.torch_values import DTYPES
 
+    # inside a graph there may be bfloat16, but NumPy cannot feed it
+    known = {number: str(dtype).removeprefix("torch.") for number, dtype in DTYPES.items()}
+    del known[onnx.TensorProto.BFLOAT16]
     kind = value.type.tensor_type
-    if not kind.HasField("shape") or kind.elem_type not in DTYPES:
+    if not kind.HasField("shape") or kind.elem_type not in known:
         raise EngineError(
             f"'{value.name}' of {path} is no dense tensor of known rank and of a dtype that the reference backend "
-            f"knows ({', '.join(str(dtype).removeprefix('torch.') for dtype in DTYPES.values())})"
+            f"takes and gives ({', '.join(known.values())})"
         )
     return TensorSpec(
         value.name,

@@ -71,7 +71,7 @@ def build(
     built = builder.build_serialized_network(network, config)
     if built is None:
         reason = "\n  ".join(log.errors) or "it gives no reason"
-        if "OutOfMemory" in reason:
+        if "OutOfMemory" in reason or "workspace limit" in reason:
             raise MemoryLimitError(
                 f"{graph.path} cannot be built in a workspace of {workspace_nbytes} bytes:\n  {reason}\n"
                 "give a larger workspace_nbytes, or a smaller bucket or image in the profiles"

@@ -15,6 +15,7 @@ DTYPES: Mapping[int, torch.dtype] = {
     9: torch.bool,
     10: torch.float16,
     11: torch.float64,
+    16: torch.bfloat16,
 }
 """`onnx.TensorProto.DataType` to torch."""
 

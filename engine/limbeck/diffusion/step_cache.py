@@ -3,9 +3,9 @@
     full step       first blocks, middle blocks, last blocks; what the middle ones added is remembered
     shallow step    first blocks, plus the foretold middle, last blocks
 
-From one step to the next the residual of the middle blocks changes little. FORA (Selvaraju et al. 2024) and Delta-DiT
-(Chen et al. 2024, section 4) reuse it as it was; TaylorSeer (Liu et al. 2025, equation 6 with m = 1) carries it on
-along the line through the last two.
+From one step to the next what blocks add changes little. FORA (Selvaraju et al. 2024) reuses it for each layer,
+Delta-DiT (Chen et al. 2024) the sum over a run of blocks, as here; TaylorSeer (Liu et al. 2025) carries features on as
+a Taylor series, of which order 1 is the line through the last two.
 
 What is remembered belongs to one walk of one sample under one condition, and lives as long as the tracked condition
 that `begin` gives: no other walk, guidance scale or neighbor in a batch can meet it.
@@ -158,7 +158,7 @@ class CachedDitDenoiser(DitDenoiser):
         feeds = {"latents": latents, **self._modulation(times, condition.classes.class_ids)}
         asked = list(zip(condition.tracks, times.tolist(), strict=True))
         full = [row for row, (track, time) in enumerate(asked) if track.needs_full(time, self._cache)]
-        shallow = [row for row in range(len(asked)) if row not in set(full)]
+        shallow = sorted(set(range(len(asked))) - set(full))
         made: list[Array] = []
         if full:
             outputs = in_buckets(self._trunk.run, _rows(feeds, full), bucket=self._bucket)

@@ -86,16 +86,21 @@ def write_graph(tracing: Tracing, pack: Path, folder: str, options: ExportOption
     _clean(model, tracing.spec)
     if options.weights == "float16":
         _store_as_half(model)
+    return save_graph(model, tracing.spec, pack, folder, options)
+
+
+def save_graph(model: ir.Model, spec: GraphSpec, pack: Path, folder: str, options: ExportOptions) -> WrittenGraph:
+    """Write a graph to `pack / folder / model.onnx`, large weights to a second file; `folder` is made."""
     path = pack / folder / _FILE
     path.parent.mkdir()
     nbytes = sum(_constant(value).nbytes for value in model.graph.initializers.values())
     if nbytes <= options.external_above_nbytes:
-        ir.save(model, path)
+        ir.save(ir.external_data.load_to_model(model), path)
         external: tuple[str, ...] = ()
     else:
         ir.save(model, path, external_data=f"{_FILE}.data")
         external = (f"{folder}/{_FILE}.data",)
-    return WrittenGraph(file=f"{folder}/{_FILE}", external=external, spec=tracing.spec, weights=options.weights)
+    return WrittenGraph(file=f"{folder}/{_FILE}", external=external, spec=spec, weights=options.weights)
 
 
 def _trace(tracing: Tracing) -> ir.Model:

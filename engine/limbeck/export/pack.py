@@ -22,9 +22,9 @@ from limbeck.export.options import ExportOptions
 from limbeck.pack import GraphEntry, PackManifest, Role, file_entry, first_problem, write_manifest
 
 if TYPE_CHECKING:
-    from limbeck.export.sources import Networks, UnetNetwork
+    from limbeck.export.sources import DenoiserSource, Networks
 
-__all__ = ["ExportOptions", "export_pack", "new_pack_folder"]
+__all__ = ["ExportOptions", "export_optimum", "export_pack", "new_pack_folder"]
 
 _PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "safetensors")
 
@@ -50,9 +50,7 @@ def export_pack(
         ParityError: A graph does not compute what its network does.
         OutputError: `out` exists, or cannot be written.
     """
-    missing = [package for package in _PACKAGES if find_spec(package) is None]
-    if missing:
-        raise ExportError(f"exporting needs the package(s) {', '.join(missing)}: pip install 'limbeck[export]'")
+    _check_packages()
     from limbeck.export.sources import load_networks
 
     options = options or ExportOptions()
@@ -78,36 +76,70 @@ def export_pack(
     return manifest
 
 
+def export_optimum(source: str, out: Path, *, options: ExportOptions | None = None) -> Mapping[str, float]:
+    """Export a Stable Diffusion in the layout of optimum-onnx, for its pipelines; limbeck itself runs packs.
+
+    Args:
+        source: A pipeline's local folder or hub id.
+        out: The folder to make. It appears whole, at the end.
+        options: How weights are stored.
+
+    Returns:
+        The relative error of every graph against its network, by the graph's folder.
+
+    Raises:
+        ExportError: A package is missing, or the source cannot be loaded, exported, or written in that layout.
+        ParityError: A graph does not compute what its network does.
+        OutputError: `out` exists, or cannot be written.
+    """
+    _check_packages()
+    from limbeck.export.optimum_layout import write_layout
+
+    with new_pack_folder(out) as folder:
+        return write_layout(source, folder, options or ExportOptions())
+
+
+def _check_packages() -> None:
+    missing = [package for package in _PACKAGES if find_spec(package) is None]
+    if missing:
+        raise ExportError(f"exporting needs the package(s) {', '.join(missing)}: pip install 'limbeck[export]'")
+
+
 def _write_graphs(networks: Networks, folder: Path, options: ExportOptions) -> Mapping[Role, GraphEntry]:
     from limbeck.export.backbone import export_backbone
     from limbeck.export.codec import export_codec
-    from limbeck.export.dit import export_dit
-    from limbeck.export.sources import UnetNetwork
+    from limbeck.export.optimum_import import OptimumCodec, import_codec
 
     graphs: dict[Role, GraphEntry] = {}
     if networks.denoiser:
-        if isinstance(networks.denoiser, UnetNetwork):
-            graphs |= _write_unet(networks.denoiser, folder, options)
-        else:
-            graphs |= export_dit(networks.denoiser.network, folder, options)
+        graphs |= _write_denoiser(networks.denoiser, folder, options)
         schedule = folder / networks.denoiser.info.schedule
         schedule.parent.mkdir()
         schedule.write_text(json.dumps(networks.denoiser.schedule, indent=2) + "\n", encoding="utf-8")
-    if networks.codec:
+    if isinstance(networks.codec, OptimumCodec):
+        graphs |= import_codec(networks.codec, folder, options)
+    elif networks.codec:
         graphs |= export_codec(networks.codec.network, networks.codec.info, folder, options)
     if networks.backbone:
         graphs |= export_backbone(networks.backbone, folder, options)
     return graphs
 
 
-def _write_unet(denoiser: UnetNetwork, folder: Path, options: ExportOptions) -> Mapping[Role, GraphEntry]:
+def _write_denoiser(denoiser: DenoiserSource, folder: Path, options: ExportOptions) -> Mapping[Role, GraphEntry]:
+    from limbeck.export.dit import export_dit
+    from limbeck.export.optimum_import import OptimumDenoiser, import_denoiser
+    from limbeck.export.sources import UnetNetwork
     from limbeck.export.text import export_text, write_tokenizer
     from limbeck.export.unet import export_unet
 
-    info = denoiser.info
-    write_tokenizer(denoiser.tokenizer, folder / info.tokenizer, tokens=info.tokens)
-    text = export_text(denoiser.text_encoder, folder, options)
-    return text | export_unet(denoiser.unet, info, folder, options)
+    if isinstance(denoiser, OptimumDenoiser):
+        return import_denoiser(denoiser, folder, options)
+    if isinstance(denoiser, UnetNetwork):
+        info = denoiser.info
+        write_tokenizer(denoiser.tokenizer, folder / info.tokenizer, tokens=info.tokens)
+        text = export_text(denoiser.text_encoder, folder, options)
+        return text | export_unet(denoiser.unet, info, folder, options)
+    return export_dit(denoiser.network, folder, options)
 
 
 @contextmanager

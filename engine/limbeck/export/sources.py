@@ -15,9 +15,10 @@ from limbeck.export.backbone import BACKBONES, BackboneNetwork, load_backbone
 from limbeck.export.codec import describe_codec
 from limbeck.export.diffusers_source import DiffusersSource, LoadedText, load_diffusers
 from limbeck.export.dit import describe_dit
+from limbeck.export.optimum_import import OptimumCodec, OptimumDenoiser, load_optimum
 from limbeck.export.options import ExportOptions
 from limbeck.export.schedule import checked_schedule
-from limbeck.export.unet import describe_unet
+from limbeck.export.unet import describe_unet, schedule_of_noise
 from limbeck.export.weights import round_to_half
 from limbeck.pack import CodecInfo, DenoiserInfo, UnetInfo
 
@@ -55,15 +56,20 @@ class CodecNetwork:
     info: CodecInfo
 
 
-_Part: TypeAlias = DenoiserNetwork | UnetNetwork | CodecNetwork | BackboneNetwork
+DenoiserSource: TypeAlias = DenoiserNetwork | UnetNetwork | OptimumDenoiser
+CodecSource: TypeAlias = CodecNetwork | OptimumCodec
+_Part: TypeAlias = DenoiserSource | CodecSource | BackboneNetwork
+
+OPTIMUM = "optimum"
+"""What goes before the folder of a pipeline that optimum-onnx exported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
     """The parts of one pack; `labels` says of each part where it is from, without a path of this machine."""
 
-    denoiser: DenoiserNetwork | UnetNetwork | None
-    codec: CodecNetwork | None
+    denoiser: DenoiserSource | None
+    codec: CodecSource | None
     backbone: BackboneNetwork | None
     labels: Mapping[str, str]
 
@@ -93,10 +99,11 @@ def load_networks(sources: Sequence[str], options: ExportOptions) -> Networks:
         raise ExportError("an export needs at least one source with a DiT, a UNet, a VAE or a backbone")
     if options.weights == "float16":
         for loaded in parts.values():
+            assert not isinstance(loaded, OptimumDenoiser | OptimumCodec), "refused when it was loaded"
             round_to_half(loaded.network)
     denoiser, codec, backbone = (parts.get(name) for name in ("denoiser", "codec", "backbone"))
-    assert denoiser is None or isinstance(denoiser, DenoiserNetwork | UnetNetwork)
-    assert codec is None or isinstance(codec, CodecNetwork)
+    assert denoiser is None or isinstance(denoiser, DenoiserSource)
+    assert codec is None or isinstance(codec, CodecSource)
     assert backbone is None or isinstance(backbone, BackboneNetwork)
     if denoiser and codec and denoiser.info.latent_shape[0] != codec.info.latent_channels:
         raise ExportError(
@@ -110,6 +117,9 @@ def _load(source: str, options: ExportOptions) -> dict[str, _Part]:
     kind, separator, name = source.partition(":")
     if separator and kind in BACKBONES:
         return {"backbone": load_backbone(kind, name, options)}
+    if separator and kind == OPTIMUM:
+        denoiser, codec = load_optimum(Path(name), options)
+        return {"denoiser": denoiser, "codec": codec}
     found = load_diffusers(source)
     parts: dict[str, _Part] = {}
     if found.transformer:
@@ -126,17 +136,14 @@ def _load(source: str, options: ExportOptions) -> dict[str, _Part]:
 
 def _unet(unet: Any, text: LoadedText, schedule: Mapping[str, Any], options: ExportOptions) -> UnetNetwork:
     config = text.network.config
-    states = unet.config.cross_attention_dim
-    if states != config.hidden_size:
-        raise ExportError(
-            f"the UNet attends to states of {states} numbers, the text encoder makes {config.hidden_size}; "
-            "they are not of one pipeline"
-        )
-    prediction = schedule.get("prediction_type", "epsilon")
-    info = describe_unet(unet, options, tokens=config.max_position_embeddings, prediction=prediction)
-    # what the network predicts is in the manifest; the noise levels are those of a walk by noise
-    levels = checked_schedule({key: value for key, value in schedule.items() if key != "prediction_type"})
-    return UnetNetwork(unet, text.network, text.tokenizer, info, levels)
+    info = describe_unet(
+        unet,
+        options,
+        tokens=config.max_position_embeddings,
+        states=config.hidden_size,
+        prediction=schedule.get("prediction_type", "epsilon"),
+    )
+    return UnetNetwork(unet, text.network, text.tokenizer, info, schedule_of_noise(schedule))
 
 
 def _class_names(source: str, found: DiffusersSource, count: int, options: ExportOptions) -> tuple[str, ...]:
@@ -175,4 +182,6 @@ def _label(source: str) -> str:
     if separator and kind in BACKBONES:
         named = kind == "timm" and not name.startswith("local-dir:")
         return source if named else f"{kind}:{Path(name).name}"
+    if separator and kind == OPTIMUM:
+        return f"{kind}:{Path(name).resolve().name}"
     return Path(source).resolve().name if Path(source).is_dir() else source

@@ -11,7 +11,7 @@ conditioner computes them all, once per prompt; the trunk stays resident:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from limbeck.errors import ExportError
 from limbeck.export.graph import Tracing, write_graph
 from limbeck.export.options import ExportOptions
 from limbeck.export.parity import BATCHES, Computation, Feeds, check_parity, computation, opened, random_feeds
+from limbeck.export.schedule import checked_schedule
 from limbeck.pack import GraphEntry, Role, UnetInfo
 
 TIMES = 1000
@@ -62,18 +63,19 @@ class UnetTrunk(nn.Module):
         return prediction
 
 
-def describe_unet(unet: Any, options: ExportOptions, *, tokens: int, prediction: str) -> UnetInfo:
+def describe_unet(unet: Any, options: ExportOptions, *, tokens: int, states: int, prediction: str) -> UnetInfo:
     """What the manifest says of a `UNet2DConditionModel`.
 
     Args:
         unet: The network.
         options: Have the prompts.
         tokens: Length of a prompt.
+        states: How many numbers its text encoder makes of each token.
         prediction: The `prediction_type` of its scheduler's config.
 
     Raises:
-        ExportError: It predicts something else than the noise or the velocity, or is conditioned on more than time
-            and text.
+        ExportError: It predicts something else than the noise or the velocity, is conditioned on more than time and
+            text, or is of another pipeline than its text encoder.
     """
     if prediction not in ("epsilon", "v_prediction"):
         raise ExportError(f"the network predicts '{prediction}'; limbeck exports epsilon and v_prediction")
@@ -93,6 +95,11 @@ def describe_unet(unet: Any, options: ExportOptions, *, tokens: int, prediction:
             "the UNet has no cross attention, or one whose keys and values are not only a product with the text's "
             "states; limbeck cannot compute them once per prompt"
         )
+    if config.cross_attention_dim != states:
+        raise ExportError(
+            f"the UNet attends to states of {config.cross_attention_dim} numbers, the text encoder makes {states}; "
+            "they are not of one pipeline"
+        )
     size = config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     return UnetInfo(
@@ -102,6 +109,15 @@ def describe_unet(unet: Any, options: ExportOptions, *, tokens: int, prediction:
         prompt=options.prompt,
         null_prompt=options.null_prompt,
     )
+
+
+def schedule_of_noise(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's config without what the network predicts: `UnetInfo` has that, and above it all is noise.
+
+    Raises:
+        ExportError: As `checked_schedule`.
+    """
+    return checked_schedule({key: value for key, value in config.items() if key != "prediction_type"})
 
 
 def cross_attentions(unet: Any) -> list[Any]:

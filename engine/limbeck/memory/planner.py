@@ -128,7 +128,12 @@ def plan(job: Job, *, budget_nbytes: int, bucket: int | None = None) -> Plan:
     fitting = [one for one in asked if least_budget(one) <= budget_nbytes]
     if not fitting:
         raise _refusal(asked, plans, budget_nbytes, bucket)
-    return min(fitting, key=lambda one: (one.layout.tile is not None, one.seconds, one.peak_nbytes, one.layout.wave))
+    return min(fitting, key=_order)
+
+
+def _order(plan: Plan) -> tuple[bool, float, int, int, int]:
+    layout = plan.layout
+    return layout.tile is not None, plan.seconds, len(layout.groups), layout.wave, plan.peak_nbytes
 
 
 def together(roles: Sequence[Role], *, bucket: int, table_nbytes: int = 64 * 2**20) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,7 +35,8 @@ class Work:
         walks: What goes through the denoiser.
         condition_times: Times for which a class's condition is computed, where it depends on the time.
         scratch_nbytes: What the method holds at most beside a batch: the latents of a class and what clusters them.
-        modules: What the method imports when it runs, which then belongs to the process.
+        warm_up: Imports and uses once, on next to nothing, what the method uses beside networks: libraries and the
+            buffers that they keep belong to the process.
         interleaved: Whether the method goes back and forth between its networks, so that they have to be loaded
             together; otherwise it encodes, denoises and decodes a wave at a time, as the plan says.
     """
@@ -44,7 +46,7 @@ class Work:
     walks: tuple[Walk, ...]
     condition_times: int
     scratch_nbytes: int
-    modules: tuple[str, ...] = ()
+    warm_up: Callable[[], None] = lambda: None
     interleaved: bool = False
 
     @property

@@ -90,6 +90,14 @@ class StreamedKMeans:
             self._fitted.partial_fit(points)
 
 
+def warm_up() -> None:
+    """Cluster some points, so that libraries are loaded and have their buffers: 30 to 60 MiB, once a process."""
+    points = np.random.default_rng(0).standard_normal((256, 1024), dtype=np.float32)
+    for clusters in (FullKMeans(8, seed=0), StreamedKMeans(8, chunk=64, seed=0)):
+        clusters.add(points)
+        clusters.centers()
+
+
 def _flat(latents: Latents) -> Array:
     return latents.reshape(len(latents), -1)
 

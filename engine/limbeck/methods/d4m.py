@@ -31,7 +31,7 @@ from limbeck.diffusion.samplers import SamplerName, sampler
 from limbeck.errors import ConfigError, DataError, EngineError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import DistilledImages, Event, Progress, Unit
-from limbeck.methods.clustering import Clustering, Clusters, FullKMeans, StreamedKMeans
+from limbeck.methods.clustering import Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
 from limbeck.randomness import generator, small_seed
 
 
@@ -139,7 +139,7 @@ class D4M:
             condition_times=len(rows),
             # the latents, joined, centered by k-means, and its distances
             scratch_nbytes=4 * held * 4 * math.prod(models.latent_shape),
-            modules=("sklearn.cluster",),
+            warm_up=warm_up,
         )
 
     def distill(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Event]:

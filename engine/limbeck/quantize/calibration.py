@@ -8,6 +8,7 @@ missing, and standard normal feeds, which a network never sees, would give wrong
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -251,16 +252,18 @@ def _guided(
 
 
 def _chosen(settings: TrajectorySettings, names: Sequence[str], times: Times) -> set[Stratum]:
-    """The rows to keep: a Latin square of samples over (time, branch), as many rounds of it as `max_rows` allows."""
+    """The rows to keep: round after round one for each (time, branch), with the samples in turn."""
     branches: tuple[Branch, ...] = ("conditional", "null") if settings.guidance != 1 else ("conditional",)
     cells = [(int(time), branch) for time in times for branch in branches]
-    order = generator(settings.seed, "", 0, "calibration").permutation(len(names))
-    rows = [
-        Stratum(time, names[order[(turn + cell) % len(names)]], int(order[(turn + cell) % len(names)]), branch)
-        for turn in range(len(names))
-        for cell, (time, branch) in enumerate(cells)
-    ]
-    return set(rows[: settings.max_rows])
+    order = generator(settings.seed, "", 0, "calibration").permutation(len(names)).tolist()
+    # where the turns would meet the same cells again, all are moved on by one
+    again = math.lcm(len(cells), len(names))
+    rows = set()
+    for number in range(min(settings.max_rows, len(cells) * len(names))):
+        time, branch = cells[number % len(cells)]
+        sample = order[(number + number // again) % len(names)]
+        rows.add(Stratum(time, names[sample], sample, branch))
+    return rows
 
 
 def _class_names(pack: Pack, settings: TrajectorySettings) -> list[str]:

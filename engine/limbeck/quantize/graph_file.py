@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
 
 from limbeck.errors import OutputError, PackError
 
@@ -53,8 +53,15 @@ class Weight:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def read(self) -> Values:
-        """The values, in memory of their own; the file is not kept mapped."""
-        values = np.array(self.stored.numpy(), dtype=self.dtype.numpy())
+        """The values, in memory of their own; the file is not kept mapped.
+
+        Raises:
+            PackError: The file that holds them is missing or too short.
+        """
+        try:
+            values = np.array(self.stored.numpy(), dtype=self.dtype.numpy())
+        except (OSError, ValueError) as error:
+            raise PackError(f"the weight '{self.name}' cannot be read from disk: {error}") from error
         if isinstance(self.stored, ir.ExternalTensor):
             self.stored.release()
         return values
@@ -64,25 +71,30 @@ def open_graph(path: Path) -> ir.Model:
     """The graph of an ONNX file, its external weights left on disk.
 
     Raises:
-        PackError: It is missing or no ONNX file.
+        PackError: It is missing, no ONNX file, or says that its weights are in another folder.
     """
     try:
-        return ir.load(path)
+        model = ir.load(path)
     except Exception as error:  # protobuf, onnx and onnx_ir each raise classes of their own
         raise PackError(f"the graph {path} cannot be read: {error}") from error
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            value.const_value = _beside(path, value.const_value)
+    return model
 
 
 def write_graph(model: ir.Model, out: Path) -> None:
     """Write `model` to `out`, and its weights to `<out>.data` beside it if they are above 1 MiB together.
 
-    Nodes and weights that nothing uses any more are left out. Both files are written under other names and renamed
-    at the end; where that fails, what was there before is untouched.
+    Nodes and weights that nothing uses any more are left out; where a name stands twice, one gets a number. Both
+    files are written under other names and renamed at the end; where that fails, what was there before is untouched.
 
     Raises:
         OutputError: The folder cannot be written.
         PackError: The file that holds the weights is missing or too short.
     """
     RemoveUnusedNodesPass()(model)
+    NameFixPass()(model)
     used = {node.domain for node in model.graph.all_nodes()}
     model.opset_imports.update({domain: version for domain, version in _OPSETS.items() if domain in used})
     nbytes = sum(_stored(value).nbytes for value in model.graph.initializers.values())
@@ -90,7 +102,10 @@ def write_graph(model: ir.Model, out: Path) -> None:
     with _appearing_whole(out) as folder:
         if data is None:
             _load_all(model)
-        ir.save(model, folder / out.name, external_data=data)
+        try:
+            ir.save(model, folder / out.name, external_data=data)
+        except (FileNotFoundError, ValueError) as error:
+            raise PackError(f"a weight of the graph cannot be read from disk: {error}") from error
 
 
 def constant(value: ir.Value | None) -> Weight | None:
@@ -158,15 +173,35 @@ def replace(old: ir.Node, new: ir.Value) -> None:
     graph.remove(old, safe=True)
 
 
+def _beside(path: Path, tensor: ir.ExternalTensor) -> ir.ExternalTensor:
+    """The same tensor, which may also be a link: model hubs link files into a folder, packs may share one file.
+
+    onnx_ir refuses links of either kind below a base folder, and checks nothing where there is none.
+    """
+    location = Path(tensor.location)
+    if location.is_absolute() or ".." in location.parts:
+        raise PackError(f"the graph {path} says that its weights are at '{location}'; they must lie beside it")
+    return ir.ExternalTensor(
+        path.absolute().parent / location,
+        tensor.offset,
+        tensor.length,
+        tensor.dtype,
+        shape=ir.Shape(tensor.shape.numpy()),
+        name=tensor.name,
+    )
+
+
 def _weight(value: ir.Value, stored: ir.TensorProtocol, dtype: ir.DataType) -> Weight:
-    return Weight(value.name or "", stored.shape.numpy(), dtype, stored)
+    return Weight(value.name or "", tuple(stored.shape.numpy()), dtype, stored)
 
 
 def _register(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
     taken, number = name, 1
     while name in graph.initializers:
         name, number = f"{taken}.{number}", number + 1
-    value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape.numpy()))
+    value = ir.Value(
+        name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape.numpy())
+    )
     graph.register_initializer(value)
     return value
 
@@ -191,8 +226,6 @@ def _appearing_whole(out: Path) -> Iterator[Path]:
         yield folder
         for path in sorted(folder.iterdir(), reverse=True):  # the weights first, then the graph that names them
             path.replace(out.parent / path.name)
-    except FileNotFoundError as error:
-        raise PackError(f"a file with the weights of the graph is missing: {error.filename}") from error
     except OSError as error:
         raise OutputError(f"cannot write the graph '{out}': {error}") from error
     finally:

@@ -104,8 +104,12 @@ class _Converter:
         return self._converted[value]
 
     def _rounded(self, value: ir.Value, weight: Weight) -> ir.Value:
-        if weight.stored.dtype == self._kind.dtype:
-            return self._model.graph.initializers[weight.name]
+        maker = value.producer()
+        if maker is not None and maker.op_type == "Cast":
+            stored = maker.inputs[0]
+            known = constant(stored)
+            if stored is not None and known is not None and known.dtype == self._kind.dtype:
+                return stored
         return add_lazy(
             self._model.graph,
             f"{weight.name}.{self._kind.name}",

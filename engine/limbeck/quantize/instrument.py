@@ -93,6 +93,8 @@ class Instrumented:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # weights stay where they are mapped: most graphs are looked through once or twice
+        options.add_session_config_entry("session.disable_prepacking", "1")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         try:
             self._session = ort.InferenceSession(

@@ -13,8 +13,9 @@ grows upwards, until rounding what enters it no longer hurts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
@@ -23,7 +24,7 @@ from limbeck.arrays import Array
 from limbeck.errors import ConfigError
 from limbeck.quantize.accumulation import accumulated, attention_weights, is_attention
 from limbeck.quantize.element_types import Half, HalfName, computes_in, float_values, half, label, refuse_subgraphs
-from limbeck.quantize.graph_file import open_graph
+from limbeck.quantize.graph_file import constant, open_graph
 from limbeck.quantize.instrument import Instrumented, Probes
 
 
@@ -36,6 +37,8 @@ class IslandLimits:
         roundings: The relative L2 change of a node's result that is allowed, in roundings of one value. Sums over
             rounded terms measure about 1, with cancellation a few.
         depth: How many nodes an island may grow upwards before it is left as it is.
+        weights_nbytes: The most weights, in float32, that are looked at in one run: what is computed of them takes
+            three times that. More runs are made for larger graphs.
 
     Raises:
         ConfigError: A headroom or a number of roundings below 1, or a depth below 0.
@@ -44,6 +47,7 @@ class IslandLimits:
     headroom: float = 4.0
     roundings: float = 16.0
     depth: int = 6
+    weights_nbytes: int = 512 * 2**20
 
     def __post_init__(self) -> None:
         """Reject limits under which everything, or nothing, is an island."""
@@ -71,11 +75,11 @@ def find_islands(
 ) -> tuple[Island, ...]:
     """The islands of `graph` in `dtype`, in the graph's order, over all `feeds`.
 
-    Memory: the graph in float32, one more copy of the weights of a node at a time, and the values that ONNX Runtime
-    keeps between nodes.
+    Values that are infinite in float32 too, such as masks, are no reason. Memory: the graph in float32, three times
+    `limits.weights_nbytes`, and the values that ONNX Runtime keeps between nodes.
 
     Raises:
-        ConfigError: No feeds, a graph with nested graphs, or values that are not finite in float32 either.
+        ConfigError: No feeds, or a graph with nested graphs.
         EngineError: ONNX Runtime cannot run the graph.
     """
     return _Search(graph, tuple(feeds), half(dtype), limits or IslandLimits()).run()
@@ -100,23 +104,33 @@ class _Search:
 
     def _by_range(self) -> None:
         """Find what comes near the end of the type, from outside and inside of the nodes."""
-        view = _View(self._path, self._kind)
-        touching: dict[str, list[str]] = {}
-        for name, node in view.nodes.items():
-            for value in view.floats_of(node):
-                touching.setdefault(f"value '{value.name}'", []).append(name)
-                if len(touching[f"value '{value.name}'"]) == 1:
-                    view.probes.read(f"value '{value.name}'", view.probes.largest(value))
-            inside = accumulated(view.probes, node)
-            if inside is not None:
-                touching[f"a sum inside '{name}'"] = [name]
-                view.probes.read(f"a sum inside '{name}'", inside)
-        for what, reach in self._measured(view).items():
-            if math.isfinite(reach) and reach * self._limits.headroom > self._kind.largest:
-                for name in touching[what]:
-                    self._reasons.setdefault(
-                        name, f"{what} reaches {reach:.3g}, {self._kind.name} ends at {self._kind.largest:.3g}"
-                    )
+        for names in self._portions(_View(self._path, self._kind).nodes):
+            view = _View(self._path, self._kind)
+            touching: dict[str, list[str]] = {}
+            for name in names:
+                for what, reach in view.reaches(name):
+                    if what not in touching:
+                        view.probes.read(what, reach())
+                    touching.setdefault(what, []).append(name)
+            for what, largest in self._measured(view).items():
+                if math.isfinite(largest) and largest * self._limits.headroom > self._kind.largest:
+                    shown = f"{what} reaches {largest:.3g}, {self._kind.name} ends at {self._kind.largest:.3g}"
+                    self._reasons |= {name: self._reasons.get(name, shown) for name in touching[what]}
+
+    def _portions(self, names: Iterable[str]) -> Iterator[list[str]]:
+        """Nodes that may be looked at in one run."""
+        nodes = _View(self._path, self._kind).nodes
+        portion: list[str] = []
+        used = 0
+        for name in names:
+            nbytes = sum(4 * weight.size for value in nodes[name].inputs if (weight := constant(value)) is not None)
+            if portion and used + nbytes > self._limits.weights_nbytes:
+                yield portion
+                portion, used = [], 0
+            portion.append(name)
+            used += nbytes
+        if portion:
+            yield portion
 
     def _by_loss(self) -> None:
         """Find what rounding hurts, and grow an island there until what enters it does not."""
@@ -155,28 +169,28 @@ class _Search:
 
         An empty island is the node in 16 bits, its weights rounded too.
         """
-        if not islands:
-            return {}
-        view = _View(self._path, self._kind)
-        for name, island in islands.items():
-            for index, (exact, rounded) in enumerate(view.pairs(name, island | ranged if island else island)):
-                view.probes.read(f"{index} change {name}", view.probes.squares(view.probes.op("Sub", rounded, exact)))
-                view.probes.read(f"{index} size {name}", view.probes.squares(exact))
-        measured = self._measured(view)
         losses = dict.fromkeys(islands, 0.0)
-        for what, change in measured.items():
-            place, figure, name = what.split(" ", 2)
-            size = measured[f"{place} size {name}"]
-            if figure == "change" and math.isfinite(size) and change:
-                losses[name] = max(losses[name], math.sqrt(change / size) if size else math.inf)
+        for names in self._portions(islands):
+            view = _View(self._path, self._kind)
+            for name in names:
+                for place, (exact, rounded) in enumerate(view.pairs(name, islands[name] and islands[name] | ranged)):
+                    change = view.probes.op("Sub", rounded, exact)
+                    view.probes.read(f"{place} change {name}", view.probes.squares(change))
+                    view.probes.read(f"{place} size {name}", view.probes.squares(exact))
+            measured = self._measured(view)
+            for what, squares in measured.items():
+                number, figure, name = what.split(" ", 2)
+                size = measured[f"{number} size {name}"]
+                if figure == "change" and math.isfinite(size) and squares:
+                    losses[name] = max(losses[name], math.sqrt(squares / size) if size else math.inf)
         return losses
 
     def _measured(self, view: _View) -> dict[str, float]:
-        """The largest of each read scalar over the feeds."""
+        """The largest of each read scalar over the feeds; infinite where it is not a number."""
         model, names = view.probes.finish()
         with Instrumented(model, self._path.parent) as session:
             runs = [session.run(feeds) for feeds in self._feeds]
-        return {what: max(float(run[name]) for run in runs) for what, name in names.items()}
+        return {what: max(_number(run[name]) for run in runs) for what, name in names.items()}
 
 
 class _View:
@@ -192,10 +206,16 @@ class _View:
         self.probes = Probes(model)
         self._rounded: dict[ir.Value, ir.Value] = {}
 
-    def floats_of(self, node: ir.Node) -> Iterator[ir.Value]:
-        """The float32 values that `node` reads and gives."""
+    def reaches(self, name: str) -> Iterator[tuple[str, Callable[[], ir.Value]]]:
+        """What of a node must fit into the type, and how to make a scalar of how far it reaches."""
+        node = self.nodes[name]
         used = [value for value in node.outputs if value.uses() or value.is_graph_output()]
-        yield from (value for value in (*node.inputs, *used) if value is not None and value in self._floats)
+        for value in (*node.inputs, *used):
+            if value is not None and value in self._floats:
+                yield f"value '{value.name}'", partial(self.probes.largest, value)
+        inside = accumulated(self.probes, node)
+        if inside is not None:
+            yield f"a sum inside '{name}'", lambda: inside
 
     def makers(self, island: Iterable[str]) -> frozenset[str]:
         """The nodes whose results enter an island."""
@@ -236,3 +256,7 @@ class _View:
         if value not in self._rounded:
             self._rounded[value] = self.probes.rounded(value, self._kind.dtype)
         return self._rounded[value]
+
+
+def _number(scalar: Array) -> float:
+    return math.inf if math.isnan(scalar.item()) else float(scalar.item())

@@ -25,7 +25,6 @@ class Linear:
 
     Args:
         name: Of the layer in the network, or of its node where the graph does not tell.
-        x: The input, (..., num_in).
         weight: Not read yet.
         transposed: The weight is stored as (num_out, num_in).
         bias: Shape (num_out,) or none.
@@ -34,12 +33,18 @@ class Linear:
     """
 
     name: str
-    x: ir.Value
     weight: Weight
     transposed: bool
     bias: ir.Value | None
     node: ir.Node
     end: ir.Node
+
+    @property
+    def x(self) -> ir.Value:
+        """The input, (..., num_in), as the graph has it now."""
+        x = self.node.inputs[0]
+        assert x is not None, "a MatMul and a Gemm have an input"
+        return x
 
     @property
     def num_in(self) -> int:
@@ -60,14 +65,17 @@ class Linear:
 def find_linears(graph: ir.Graph) -> Iterator[Linear]:
     """Every layer with a constant float32 matrix, in the graph's order. The graph may be changed behind the last."""
     for node in list(graph):
-        if node.domain == "" and node.op_type == "MatMul":
-            layer = _from_matmul(node)
-        elif node.domain == "" and node.op_type == "Gemm":
-            layer = _from_gemm(node)
-        else:
-            continue
-        if layer is not None:
+        if (layer := linear_of(node)) is not None:
             yield layer
+
+
+def linear_of(node: ir.Node) -> Linear | None:
+    """The layer that a MatMul or Gemm computes, if its matrix is a float32 constant; None for any other node."""
+    if node.domain == "" and node.op_type == "MatMul":
+        return _of_matmul(node)
+    if node.domain == "" and node.op_type == "Gemm":
+        return _of_gemm(node)
+    return None
 
 
 def layer_name(node: ir.Node, weight: Weight, bias: ir.Value | None) -> str:
@@ -78,27 +86,27 @@ def layer_name(node: ir.Node, weight: Weight, bias: ir.Value | None) -> str:
     return stored.removesuffix(".weight") if stored.endswith(".weight") else node.name or stored
 
 
-def _from_matmul(node: ir.Node) -> Linear | None:
-    x, weight = node.inputs[0], _matrix(node.inputs[1])
-    if x is None or weight is None:
+def _of_matmul(node: ir.Node) -> Linear | None:
+    weight = _matrix(node.inputs[1])
+    if weight is None:
         return None
     bias, end = _added_bias(node, weight.shape[1])
-    return Linear(layer_name(node, weight, bias), x, weight, False, bias, node, end)
+    return Linear(layer_name(node, weight, bias), weight, False, bias, node, end)
 
 
-def _from_gemm(node: ir.Node) -> Linear | None:
-    x, weight = node.inputs[0], _matrix(node.inputs[1])
+def _of_gemm(node: ir.Node) -> Linear | None:
+    weight = _matrix(node.inputs[1])
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     plain = not node.attributes.get_int("transA", 0) and all(
         node.attributes.get_float(factor, 1.0) == 1 for factor in ("alpha", "beta")
     )
-    if x is None or weight is None or not plain:
+    if weight is None or not plain:
         return None
     transposed = bool(node.attributes.get_int("transB", 0))
     num_out = weight.shape[0 if transposed else 1]
     if bias is not None and not _is_vector(bias, num_out):
         return None
-    return Linear(layer_name(node, weight, bias), x, weight, transposed, bias, node, node)
+    return Linear(layer_name(node, weight, bias), weight, transposed, bias, node, node)
 
 
 def _matrix(value: ir.Value | None) -> Weight | None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import limbeck
+from limbeck_server.cli.build import build
 from limbeck_server.cli.distill import distill
 from limbeck_server.cli.doctor import doctor
 from limbeck_server.cli.evaluate import evaluate
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (doctor, export, plan, distill, evaluate, inspect, verify):
+for command in (doctor, export, build, plan, distill, evaluate, inspect, verify):
     app.command(no_args_is_help=command not in (doctor,))(command)
 
 

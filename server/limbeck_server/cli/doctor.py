@@ -18,8 +18,10 @@ from limbeck.diffusion.models import open_models
 from limbeck.diffusion.probe import CODEC_LIMIT, DENOISER_LIMIT, probe
 from limbeck.errors import EngineError
 from limbeck.pack import Pack, shipped_packs
+from limbeck.probes.machine import installed, probe_machine
+from limbeck.probes.words import estimates, hints, summary
 from limbeck_server.cli.options import BackendOption, PackOption, ProviderOption, ThreadsOption, make_backend
-from limbeck_server.cli.report import JsonOption, reporting
+from limbeck_server.cli.report import JsonOption, Report, reporting
 
 PACKAGES = ("numpy", "onnxruntime", "pillow", "scikit-learn", "pyarrow", "torch", "diffusers", "onnx", "timm")
 
@@ -30,9 +32,13 @@ def doctor(
     backend: BackendOption = "onnxruntime",
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
+    pack_only: Annotated[bool, typer.Option("--pack-only", help="Probe the pack, not every backend.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Report versions, providers, cores, memory and disk, and probe the engines of a pack with numbers.
+    """Say what this machine can run, at which precision and how fast, and what to install for more.
+
+    Every installed backend computes small graphs whose answers are known, in a process of its own; then the engines of
+    a pack are probed the same way.
 
     Example: limbeck doctor
     """
@@ -54,6 +60,8 @@ def doctor(
         facts |= {f"package {name}": _version(name) for name in PACKAGES}
         report.event("machine", **facts)
         report.table("this machine", ["what", "found"], list(facts.items()))
+        if not pack_only:
+            _show_backends(report, threads)
         with open_models(Pack.open(pack), engines, bucket=1) as models:
             found = probe(models)
         report.event("probe", passed=found.passed, **asdict(found))
@@ -75,6 +83,27 @@ def doctor(
         )
         if not found.passed:
             raise EngineError(f"the engines of pack '{pack}' compute wrong numbers on this machine, see the probe")
+
+
+def _show_backends(report: Report, threads: int | None) -> None:
+    found = []
+    for one in probe_machine(installed(threads=threads)):
+        found.append(one)
+        report.event("backend", **asdict(one))
+        for line in summary(one):
+            report.say(line)
+    rows = []
+    for workload, backend, precision, seconds in estimates(found):
+        report.event("estimate", workload=workload.name, backend=backend, precision=precision, seconds=seconds)
+        rows.append([workload.name, f"{backend}, {precision}", f"{seconds:.2f} s"])
+    report.table(
+        "at best, from the measured rates (norms and activations come on top; quality is for limbeck build to judge)",
+        ["work", "fastest here", "time"],
+        rows,
+    )
+    for hint in hints():
+        report.event("hint", message=hint)
+        report.say(hint)
 
 
 def _version(package: str) -> str:

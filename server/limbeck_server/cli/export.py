@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from limbeck_server.cli.report import JsonOption, reporting
+from limbeck.errors import ConfigError
+from limbeck.pack import NAME
+from limbeck_server.cli.report import JsonOption, Report, reporting
 
 
 def export(
@@ -15,7 +18,8 @@ def export(
         list[str],
         typer.Argument(
             metavar="SOURCE…",
-            help="A Hugging Face id or local diffusers folder, timm:NAME, or efficientnet-lite0:FILE; one or more.",
+            help="A Hugging Face id or local diffusers folder, optimum:FOLDER, timm:NAME, or efficientnet-lite0:FILE; "
+            "one or more.",
             show_default=False,
         ),
     ],
@@ -30,6 +34,14 @@ def export(
     latent_stats: Annotated[
         Path | None, typer.Option(help="JSON with latents_mean and latents_std, one figure a channel.")
     ] = None,
+    prompt: Annotated[str, typer.Option(help="Of a text-conditional UNet: what makes a class name the prompt.")] = NAME,
+    null_prompt: Annotated[
+        str, typer.Option(help="Of a text-conditional UNet: the prompt that guidance leads away from.")
+    ] = "",
+    layout: Annotated[
+        Literal["pack", "optimum"],
+        typer.Option(help="optimum: one Stable Diffusion, for the pipelines of optimum-onnx instead of limbeck."),
+    ] = "pack",
     as_json: JsonOption = False,
 ) -> None:
     """Export networks to ONNX graphs in a pack.
@@ -38,10 +50,15 @@ def export(
 
     Example: limbeck export facebook/DiT-XL-2-256 --out packs/dit-xl
     """
-    from limbeck.export.pack import ExportOptions, export_pack
+    from limbeck.export.pack import ExportOptions, export_optimum, export_pack
 
     with reporting(as_json) as report:
-        options = ExportOptions(weights=weights, classes=classes, latent_stats=latent_stats)
+        options = ExportOptions(
+            weights=weights, classes=classes, latent_stats=latent_stats, prompt=prompt, null_prompt=null_prompt
+        )
+        if layout == "optimum":
+            _report_optimum(report, out, export_optimum(_only(sources), out, options=options))
+            return
         manifest = export_pack(sources, out, name=name, options=options)
         for role, graph in manifest.graphs.items():
             report.event("exported", role=role, file=graph.file, parity=graph.parity, weights=graph.weights)
@@ -50,3 +67,16 @@ def export(
             ["role", "file", "weights", "relative error against torch"],
             [[role, graph.file, graph.weights, f"{graph.parity:.1e}"] for role, graph in manifest.graphs.items()],
         )
+
+
+def _only(sources: list[str]) -> str:
+    if len(sources) != 1:
+        raise ConfigError(f"--layout optimum writes one Stable Diffusion, got {len(sources)} sources")
+    return sources[0]
+
+
+def _report_optimum(report: Report, out: Path, errors: Mapping[str, float]) -> None:
+    for folder, parity in errors.items():
+        report.event("exported", file=f"{folder}/model.onnx", parity=parity)
+    rows = [[f"{folder}/model.onnx", f"{parity:.1e}"] for folder, parity in errors.items()]
+    report.table(f"optimum-onnx layout in {out}", ["file", "relative error against torch"], rows)

@@ -1,4 +1,4 @@
-"""Runs a distillation job in this process: check everything, plan its memory, then run the method, storing unit by unit.
+"""Runs a distillation job in this process: check, plan its memory, run the method, and store unit by unit.
 
 Whatever can be refused is refused before the first network runs. A unit is on disk, whole, before the next one is
 counted; a killed run therefore loses at most the units it was working on, and a resumed one ends in the same files.

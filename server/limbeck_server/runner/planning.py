@@ -7,7 +7,6 @@ chosen in the end is measured before it is promised.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -87,8 +86,7 @@ class Planner:
 
     def _base(self, work: Work) -> int:
         """Private memory of this process with all imported that will be."""
-        for module in work.modules:
-            importlib.import_module(module)
+        work.warm_up()
         self.backend.fingerprint()
         give_back()
         base_nbytes = usage().private_nbytes

@@ -97,9 +97,8 @@ def network(request):
     return request.getfixturevalue("unet_block") if name == "unet block" else Pack.open("mini").graph(name)
 
 
-@pytest.mark.parametrize("profiles", [FIXED, (*FIXED, *RANGE)], ids=["a bucket", "a bucket and a range"])
-def test_an_engine_is_built_for_two_targets_without_a_gpu(network, profiles):
-    assert rtx(profiles=profiles).build(network).startswith(MAGIC)
+def test_an_engine_of_a_bucket_and_a_range_is_built_for_two_targets_without_a_gpu(network):
+    assert rtx("SM86", "SM89", profiles=(*FIXED, *RANGE)).build(network).startswith(MAGIC)
 
 
 def test_a_half_precision_engine_is_built_for_turing_too(network, tmp_path):
@@ -110,11 +109,6 @@ def test_a_half_precision_engine_is_built_for_turing_too(network, tmp_path):
 def test_an_int8_engine_is_built_for_two_targets(tmp_path, name):
     quantized = int8(Pack.open("mini").graph(name), tmp_path)
     assert rtx("SM86", "SM89").build(quantized).startswith(MAGIC)
-
-
-def test_a_half_precision_engine_is_smaller(tmp_path):
-    trunk = Pack.open("mini").graph("trunk")
-    assert len(rtx().build(half(trunk, tmp_path))) < 0.8 * len(rtx().build(trunk))
 
 
 def test_what_it_refuses_it_says_with_the_graph(tmp_path):
@@ -140,7 +134,7 @@ def test_int8_with_ranges_found_at_run_time_is_refused_with_what_works(tmp_path)
 
 def test_a_workspace_that_is_too_small_is_a_memory_limit():
     decoder = Pack.open("mini").graph("decoder")
-    large = ({"batch": 8, **SIZES, "latent_height": 64, "latent_width": 64},)
+    large = ({"batch": 8, "latent_height": 64, "latent_width": 64},)
     with pytest.raises(MemoryLimitError, match="cannot be built in a workspace of 4096 bytes"):
         rtx(profiles=large, workspace_nbytes=4096).build(decoder)
 
@@ -151,7 +145,7 @@ def test_a_size_without_a_profile_is_asked_for(tmp_path):
 
 
 def test_an_unknown_target_is_refused_with_those_there_are(tmp_path):
-    with pytest.raises(ConfigError, match="builds for SM75, SM80, SM86, SM89, .*, not for SM10"):
+    with pytest.raises(ConfigError, match=r"builds for SM75, SM80, SM86, SM89, .*, not for SM10"):
         rtx("SM10").build(linear(tmp_path).graph)
 
 

@@ -1,11 +1,17 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limbeck.backends.onnxruntime import OnnxRuntime
+from limbeck.diffusion.batching import in_buckets
 from limbeck.diffusion.guidance import Guided
+from limbeck.diffusion.models import open_models
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.errors import ConfigError
+from limbeck.pack import Pack
 from support.gaussian import GaussianDenoiser, Recorded, all_at
 
 SHAPE = (4, 2, 2)
@@ -70,6 +76,71 @@ def test_the_interval_is_a_fraction_of_the_times_there_are():
     guided = Guided(asked, GAUSSIAN.conditioning, scale=4, interval=(0.2, 0.8), num_times=100)
     guided(LATENTS, np.array([10, 50, 90]), CONDITION)
     assert asked.times == [[10, 50, 90, 50]]
+
+
+@pytest.fixture(scope="module")
+def mini():
+    with open_models(Pack.open("mini"), OnnxRuntime(threads=1), bucket=4) as models:
+        yield models
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    asked=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 999)), min_size=2, max_size=7), seed=st.integers(0, 99)
+)
+def test_in_buckets_of_a_real_network_a_sample_does_not_depend_on_its_neighbors(mini, asked, seed):
+    """Bit for bit, though neighbors outside the interval change which bucket, and which row of it, a sample is in."""
+    guided = Guided(mini.denoiser, mini.conditioning, scale=4, interval=(0.2, 0.8))
+    latents = np.random.default_rng(seed).standard_normal((len(asked), *mini.latent_shape), np.float32)
+    condition = mini.conditioning.of_classes([str(digit) for digit, _ in asked])
+    times = np.array([time for _, time in asked])
+    together = guided(latents, times, condition)
+    for row in range(len(asked)):
+        alone = guided(latents[row : row + 1], times[row : row + 1], condition.take([row]))
+        np.testing.assert_array_equal(together[row : row + 1], alone)
+
+
+@given(st.lists(st.integers(0, 999), min_size=1, max_size=12), st.integers(1, 8))
+def test_no_more_buckets_run_than_the_rows_fill(times, bucket):
+    """One row a sample and one more where guidance acts: only the last bucket is padded."""
+    calls = []
+
+    def infer(feeds):
+        calls.append(len(feeds["latents"]))
+        return {"noise": feeds["latents"]}
+
+    def network(latents, times, condition):
+        return in_buckets(infer, {"latents": latents}, bucket=bucket)["noise"]
+
+    latents = np.zeros((len(times), *SHAPE), np.float32)
+    condition = GAUSSIAN.conditioning.of_classes(["class 0"] * len(times))
+    Guided(network, GAUSSIAN.conditioning, scale=4, interval=(0.2, 0.8))(latents, np.array(times), condition)
+    rows = len(times) + sum(200 <= time <= 800 for time in times)
+    assert calls == [bucket] * math.ceil(rows / bucket)
+
+
+@given(st.integers(0, 999))
+def test_the_rows_of_a_sample_are_known_beforehand(time):
+    guided = Guided(GAUSSIAN, GAUSSIAN.conditioning, scale=4, interval=(0.2, 0.8))
+    assert guided.rows_per_sample(time) == (2 if 200 <= time <= 800 else 1)
+
+
+def test_a_walk_begins_apart_for_both_conditions():
+    """A denoiser that keeps something from step to step keeps it for each: rows of one are never those of the other."""
+    begun = []
+
+    class Walking(Recorded):
+        def begin(self, condition, walks):
+            begun.append((condition.class_ids, walks.tolist()))
+            return condition
+
+    guided, times = Guided(Walking(GAUSSIAN), GAUSSIAN.conditioning, scale=4), np.array([[9, 9, 9], [5, 9, 5]])
+    condition = guided.begin(CONDITION, times)
+    assert begun == [((1, 0, 1), times.tolist()), ((2, 2, 2), times.tolist())]
+    np.testing.assert_array_equal(
+        guided(LATENTS[[0, 2]], times[0, [0, 2]], condition.take([0, 2])),
+        guided(LATENTS[[0, 2]], times[0, [0, 2]], CONDITION.take([0, 2])),
+    )
 
 
 def test_three_guided_channels_leave_the_fourth_conditional():

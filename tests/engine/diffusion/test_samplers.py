@@ -213,6 +213,22 @@ def test_a_sample_that_does_not_move_costs_nothing_and_keeps_its_latents(name, r
     assert asked.times == []
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_denoiser_that_keeps_something_is_told_each_walk_once_and_asked_with_its_own_condition(name, rng):
+    begun = []
+    other = GAUSSIAN.conditioning.of_classes(["class 1"] * 4)
+
+    class Walking(Recorded):
+        def begin(self, condition, walks):
+            begun.append((condition, walks.tolist()))
+            return other
+
+    latents, times, fresh = noises(rng, 1)[0], np.array([800, 400, 0]), noises(rng, 2)
+    walked = last(ALL[name], latents, times, denoise=Walking(GAUSSIAN), noise=fresh.__getitem__)
+    assert begun == [(CONDITION, [[800] * 4, [400] * 4, [0] * 4])]
+    np.testing.assert_array_equal(walked, last(ALL[name], latents, times, condition=other, noise=fresh.__getitem__))
+
+
 def test_a_walk_of_no_steps_gives_the_latents_back(rng):
     latents = noises(rng, 1)[0]
     assert last(ddim, latents, SCHEDULE.timesteps(50, strength=0)) is latents

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,20 @@ import pytest
 pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from limbeck.backends.base import GraphSpec  # noqa: E402
 from limbeck.backends.onnxruntime import OnnxRuntime  # noqa: E402
 from limbeck.diffusion.denoiser import ClassCondition, DitDenoiser  # noqa: E402
+from limbeck.diffusion.models import open_models  # noqa: E402
+from limbeck.diffusion.pack_check import check_denoiser  # noqa: E402
 from limbeck.diffusion.step_cache import CachedDitDenoiser, StepCache  # noqa: E402
 from limbeck.engine import compile  # noqa: E402
-from limbeck.errors import ExportError  # noqa: E402
+from limbeck.errors import ExportError, PackError  # noqa: E402
 from limbeck.export.step_cache import add_shallow  # noqa: E402
 from limbeck.pack import Pack, file_entry, write_manifest  # noqa: E402
 
 pytestmark = pytest.mark.torch
+
+ROLES = ("conditioner", "trunk", "shallow")
 
 
 @pytest.fixture(params=["inside", "beside"])
@@ -92,6 +98,32 @@ def test_full_at_every_step_is_the_uncut_network_bit_for_bit(pack):
     cached = CachedDitDenoiser(info, *engines("conditioner", "trunk", "shallow"), cache=StepCache(every=1), bucket=4)
     walks = np.stack([times - step for step in range(26)])
     np.testing.assert_array_equal(cached(latents(5), times, cached.begin(condition, walks)), expected, strict=True)
+
+
+def test_a_cut_pack_opens_and_predicts_as_before_when_no_cache_is_asked_for(pack):
+    def predicted():
+        with open_models(Pack.open(pack), OnnxRuntime(), bucket=4) as models:
+            return models.denoiser(latents(3), np.array([900, 500, 10]), models.conditioning.null(3))
+
+    before = predicted()
+    add_shallow(pack)
+    np.testing.assert_array_equal(predicted(), before, strict=True)
+
+
+def test_graphs_that_fit_together_pass_the_check_of_a_pack(pack):
+    add_shallow(pack)
+    opened = Pack.open(pack)
+    check_denoiser("mini", opened.manifest.denoiser, {role: opened.graph(role) for role in ROLES})
+
+
+def test_a_shallow_graph_of_another_middle_is_refused(pack):
+    add_shallow(pack)
+    opened = Pack.open(pack)
+    graphs = {role: opened.graph(role) for role in ROLES}
+    *inputs, middle = graphs["shallow"].spec.inputs
+    other = GraphSpec((*inputs, replace(middle, shape=("batch", 16, 256))), graphs["shallow"].spec.outputs)
+    with pytest.raises(PackError, match=r"its shallow has the inputs .* middle: float32"):
+        check_denoiser("mini", opened.manifest.denoiser, graphs | {"shallow": replace(graphs["shallow"], spec=other)})
 
 
 @pytest.mark.parametrize("ends", [(2, 2), (4, 0), (-1, 1)])

@@ -84,5 +84,5 @@ def test_a_tokenizer_that_cannot_pad_is_refused(tmp_path):
     write_vocabulary(tmp_path / "source")
     tokenizer = transformers.CLIPTokenizer.from_pretrained(tmp_path / "source")
     tokenizer.pad_token = None
-    with pytest.raises(ExportError, match="has no padding token; its tokenizer_config.json must name a pad_token"):
+    with pytest.raises(ExportError, match=r"has no padding token; its tokenizer_config\.json must name a pad_token"):
         write_tokenizer(tokenizer, tmp_path / "out/tokenizer.json", tokens=77)
