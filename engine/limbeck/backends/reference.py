@@ -144,9 +144,17 @@ class _ReferenceSession(Session):
         if settings.attention == "xformers":
             self._steps = [_with_xformers(step) for step in self._steps]
         if settings.linear != "float32":
+            self._cast_weights()
             self._steps = [_quantized(step, self._weights, settings.linear) for step in self._steps]
             used = {name for step in self._steps for name in step.inputs}
             self._weights = {name: weight for name, weight in self._weights.items() if name in used}
+
+    def _cast_weights(self) -> None:
+        """Weights that are stored in float16 and cast to float32, cast once, so that they are seen to be constant."""
+        for step in list(self._steps):
+            if step.operator == "Cast" and step.inputs[0] in self._weights:
+                self._weights.update(self._outputs(step, self._weights))
+                self._steps.remove(step)
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         import torch
