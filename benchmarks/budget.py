@@ -33,7 +33,7 @@ CLASSES = ("apple", "bicycle", "castle", "dog", "elephant", "flower", "guitar", 
 PHOTOS_PER_CLASS = 2
 SETTINGS = ("sampler=ddim", "num_steps=4", "strength=1.0")
 
-# Under RLIMIT_DATA untouched buffers count too, and OpenBLAS takes 32 MiB a thread for matrices that limbeck has none of.
+# Under RLIMIT_DATA untouched buffers count too, and OpenBLAS takes 32 MiB of them for every thread.
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 

@@ -29,13 +29,14 @@ def contestants(options: Options) -> tuple[list[Entry], list[Case]]:
 
 
 def _limbeck(options: Options) -> list[Entry]:
-    fp32, int8 = (str(options.layout.pack("dit", precision)) for precision in ("fp32", "int8"))
+    fp32, int8, auto = (str(options.layout.pack("dit", precision)) for precision in ("fp32", "int8", "auto"))
     both = (PAIR, EIGHT)
     bf16 = {"backend": "openvino bf16"}
     every = {"conditioner": "every call"}
     return [
         limbeck_entry(options, "fp32", "CutPack", cases=(PAIR,), ceiling="fp32", gib=2.2, pack=fp32),
         limbeck_entry(options, "OpenVINO bf16", "CutPack", cases=(PAIR,), ceiling="bf16", gib=3.2, pack=fp32, **bf16),
+        limbeck_entry(options, "build's choice", "CutPack", cases=both, ceiling="int8", gib=1.5, pack=auto),
         limbeck_entry(options, "int8", "CutPack", cases=both, ceiling="int8", gib=1.2, pack=int8),
         limbeck_entry(
             options,

@@ -10,13 +10,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from benchmarks.layout import Layout
 from benchmarks.networks import make_torchvision_importable, timm_network
+from tests.support.pipelines import SCHEDULE, write_pipeline, write_vocabulary
 from torch import nn
 
 SEED = 0
+KL_LAYOUT: dict[str, Any] = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "scaling_factor": 0.18215,
+}
 
 
 def write_sources(layout: Layout, networks: Sequence[str], *, small: bool) -> None:
@@ -61,18 +70,9 @@ def _dit(folder: Path, *, small: bool) -> None:
     for block in network.transformer_blocks[1:]:  # the published network has one embedder, which diffusers repeats
         block.norm1.emb.load_state_dict(first)
     network.save_pretrained(folder / "transformer", max_shard_size="20GB")
-    channels = (32, 32, 32, 32) if small else (128, 256, 512, 512)
-    AutoencoderKL(
-        in_channels=3,
-        out_channels=3,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=channels,
-        layers_per_block=1 if small else 2,
-        latent_channels=4,
-        sample_size=64 if small else 256,
-        scaling_factor=0.18215,
-    ).save_pretrained(folder / "vae")
+    channels = (32,) * 4 if small else (128, 256, 512, 512)
+    codec = AutoencoderKL(**KL_LAYOUT, block_out_channels=channels, sample_size=64 if small else 256)
+    codec.save_pretrained(folder / "vae")
     scheduler = DDIMScheduler(
         num_train_timesteps=1000, beta_start=1e-4, beta_end=2e-2, beta_schedule="linear", clip_sample=False
     )
@@ -88,17 +88,50 @@ def _dit(folder: Path, *, small: bool) -> None:
 
 
 def _sd(folder: Path, *, small: bool) -> None:
-    """The UNet of Stable Diffusion 1.5 alone."""
-    from diffusers import UNet2DConditionModel
+    """Stable Diffusion 1.5 as its pipeline is laid out; only the tokenizer's vocabulary is a made one."""
+    if small:
+        write_pipeline(folder)
+        return
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
 
-    UNet2DConditionModel(
-        sample_size=16 if small else 64,
-        block_out_channels=(32, 64) if small else (320, 640, 1280, 1280),
-        down_block_types=("CrossAttnDownBlock2D",) * (1 if small else 3) + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (1 if small else 3),
-        cross_attention_dim=32 if small else 768,
+    size = write_vocabulary(folder / "tokenizer")
+    tower = CLIPTextConfig(  # of openai/clip-vit-large-patch14
+        vocab_size=49408,
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        hidden_act="quick_gelu",
+        projection_dim=768,
+        bos_token_id=size - 2,
+        eos_token_id=size - 1,
+        pad_token_id=size - 1,
+    )
+    CLIPTextModel(tower).save_pretrained(folder / "text_encoder")
+    AutoencoderKL(**KL_LAYOUT, block_out_channels=(128, 256, 512, 512), sample_size=512).save_pretrained(folder / "vae")
+    network = UNet2DConditionModel(
+        sample_size=64,
+        cross_attention_dim=768,
         attention_head_dim=8,
-    ).save_pretrained(folder / "unet")
+        block_out_channels=(320, 640, 1280, 1280),
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+    )
+    network.save_pretrained(folder / "unet", max_shard_size="20GB")
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(SCHEDULE))
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "feature_extractor": [None, None],
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=1))
 
 
 def _backbone(folder: Path, *, small: bool) -> None:

@@ -91,7 +91,7 @@ def limbeck_entry(
     )
 
 
-def _is_strong(name: str, weak: Collection[str] = ("eager bf16", "opset 18", "OpenVINO fp32", "rest fp32")) -> bool:
+def _is_strong(name: str, weak: Collection[str] = ("eager bf16", "plain export", "OpenVINO fp32", "rest fp32")) -> bool:
     return not any(part in name for part in weak)
 
 

@@ -131,9 +131,9 @@ def _whole_processes(result: Record) -> str:
 
 
 def _profile(result: Record) -> str:
-    settings = result["settings"]
+    about = "The {precision} trunk at batch {batch}, mean of {runs} profiled passes.\n\n"
     return (
-        f"The {settings['precision']} trunk at batch {settings['batch']}, mean of {settings['runs']} profiled passes.\n\n"
+        about.format(**result["settings"])
         + _shares(result["milliseconds_by_kind"], "part")
         + "\n"
         + _shares(result["milliseconds"], "operator, as ONNX Runtime fused it")

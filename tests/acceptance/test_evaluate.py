@@ -35,12 +35,12 @@ def test_inspect_shows_packs_and_sets_and_refuses_anything_else(tmp_path: Path) 
 
 
 def test_doctor_passes_its_probe_on_the_shipped_pack() -> None:
-    done = limbeck("doctor", "--json")
+    done = limbeck("doctor", "--pack-only", "--json")
     assert done.code == 0, done.out
     assert done.events[-1]["passed"] is True
 
 
 def test_doctor_tells_of_the_machine_even_where_the_pack_is_broken() -> None:
-    done = limbeck("doctor", "--pack", "no-such-pack", "--json")
+    done = limbeck("doctor", "--pack-only", "--pack", "no-such-pack", "--json")
     assert done.code == 4
     assert done.events[0]["event"] == "machine"

@@ -55,9 +55,8 @@ def openvino(**settings):
 CANDIDATES = {
     "onnxruntime": Candidate(lambda: OnnxRuntime(threads=1)),
     "onnxruntime bound": Candidate(lambda: OnnxRuntime(threads=1, bound=True)),
-    "onnxruntime lean": Candidate(
-        lambda: OnnxRuntime(threads=1, arena=False, memory_pattern=False, prepacking=False, spinning=False)
-    ),
+    "onnxruntime lean": Candidate(lambda: OnnxRuntime(threads=1, arena=False, prepacking=False, spinning=False)),
+    "onnxruntime shrinking": Candidate(lambda: OnnxRuntime(threads=1, memory_pattern=True, shrink=True)),
     "openvino": Candidate(lambda: openvino(threads=1), checks_values=False, keeps_symbols=False),
     "reference": Candidate(reference),
     "reference float64": Candidate(lambda: reference(dtype="float64")),

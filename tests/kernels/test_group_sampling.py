@@ -22,8 +22,6 @@ def test_distances_are_those_of_the_samples_themselves(rng) -> None:
             center, spread = x.mean(axis=0), x.std(axis=0, ddof=1)
             skew = (((x - center) / spread) ** 3).mean(axis=0)
             wanted = (
-                np.linalg.norm(center - mean[label])
-                + np.linalg.norm(spread - std[label])
-                + 0.5 * np.linalg.norm(skew)
+                np.linalg.norm(center - mean[label]) + np.linalg.norm(spread - std[label]) + 0.5 * np.linalg.norm(skew)
             )
             assert found[label, group] == pytest.approx(wanted, rel=1e-5)

@@ -39,22 +39,24 @@ def rounded_weights(bits: int) -> Edit:
             array = onnx.numpy_helper.to_array(weight)
             if array.ndim == 2 and array.dtype in (np.float16, np.float32):
                 step = np.maximum(np.abs(array).max(axis=0, keepdims=True), 1e-6) / (2 ** (bits - 1) - 1)
-                weight.CopyFrom(onnx.numpy_helper.from_array((np.round(array / step) * step).astype(array.dtype), weight.name))
+                weight.CopyFrom(
+                    onnx.numpy_helper.from_array((np.round(array / step) * step).astype(array.dtype), weight.name)
+                )
         onnx.save(model, out)
 
     return edit
 
 
 def scaled_weight(which: int, factor: float) -> Edit:
-    """One matrix, counted from 0, times a factor: what a wrong scale does to a layer."""
+    """One weight of two or more dimensions, counted from 0, times a factor: what a wrong scale does to a layer."""
 
     def edit(graph: Path, out: Path) -> None:
         import onnx
 
         model = onnx.load(graph)
-        matrices = [weight for weight in model.graph.initializer if len(weight.dims) == 2]
-        array = onnx.numpy_helper.to_array(matrices[which])
-        matrices[which].CopyFrom(onnx.numpy_helper.from_array((array * factor).astype(array.dtype), matrices[which].name))
+        weights = [weight for weight in model.graph.initializer if len(weight.dims) > 1]
+        array = onnx.numpy_helper.to_array(weights[which])
+        weights[which].CopyFrom(onnx.numpy_helper.from_array((array * factor).astype(array.dtype), weights[which].name))
         onnx.save(model, out)
 
     return edit

@@ -56,8 +56,13 @@ def start(*arguments: str | Path, environment: Mapping[str, str] = ENVIRONMENT) 
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file below a folder with its bytes; of a distilled set's manifest, all but the memory that its run took."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    if "manifest.json" in files:
+        manifest = json.loads(files["manifest.json"])
+        manifest.pop("memory", None)
+        files["manifest.json"] = json.dumps(manifest).encode()
+    return files
 
 
 def wait_for(process: subprocess.Popen[str], reached: Sequence[tuple[str, object]]) -> None:

@@ -23,6 +23,52 @@ SCHEDULE = {
 }
 
 
+SMALL_UNET: dict[str, Any] = {
+    "sample_size": 16,
+    "block_out_channels": (16, 32),
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "layers_per_block": 1,
+    "cross_attention_dim": 32,
+    "attention_head_dim": 4,
+    "norm_num_groups": 8,
+}
+SMALL_CODEC: dict[str, Any] = {
+    "block_out_channels": (16, 16),
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2,
+    "norm_num_groups": 4,
+    "latent_channels": 4,
+    "scaling_factor": 0.18215,
+}
+
+SD15_UNET: dict[str, Any] = {
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "down_block_types": (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3),
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+    "norm_num_groups": 32,
+}
+"""The settings of Stable Diffusion 1.5, as far as they decide shapes; the text tower is CLIP ViT-L/14's."""
+SD15_TEXT: dict[str, Any] = {
+    "vocab_size": 49408,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+}
+SD15_CODEC: dict[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+}
+
+
 def write_vocabulary(folder: Path) -> int:
     """Write a CLIP tokenizer in the layout of Stable Diffusion 1.5 (vocab.json, merges.txt); returns its size.
 
@@ -41,12 +87,21 @@ def write_vocabulary(folder: Path) -> int:
     return len(vocabulary)
 
 
-def write_pipeline(folder: Path, *, unet: dict[str, Any] | None = None, **schedule: object) -> Path:
+def write_pipeline(
+    folder: Path,
+    *,
+    unet: dict[str, Any] | None = None,
+    text: dict[str, Any] | None = None,
+    codec: dict[str, Any] | None = None,
+    **schedule: object,
+) -> Path:
     """Write a UNet of two levels on latents (4, 16, 16), a CLIP text tower of two layers, and a KL VAE that halves.
 
     Args:
         folder: To make.
         unet: Settings of the UNet that differ.
+        text: The same of the text tower.
+        codec: The same of the VAE.
         schedule: Keys of the scheduler's config that differ.
     """
     import diffusers
@@ -56,38 +111,10 @@ def write_pipeline(folder: Path, *, unet: dict[str, Any] | None = None, **schedu
     size = write_vocabulary(folder / "tokenizer")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        text = transformers.CLIPTextConfig(
-            vocab_size=size,
-            hidden_size=32,
-            intermediate_size=64,
-            projection_dim=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            bos_token_id=size - 2,
-            eos_token_id=size - 1,
-            pad_token_id=size - 1,
-        )
-        settings: dict[str, Any] = {
-            "sample_size": 16,
-            "block_out_channels": (16, 32),
-            "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-            "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-            "layers_per_block": 1,
-            "cross_attention_dim": 32,
-            "attention_head_dim": 4,
-            "norm_num_groups": 8,
-        }
         networks = {
-            "text_encoder": transformers.CLIPTextModel(text),
-            "unet": diffusers.UNet2DConditionModel(**settings | (unet or {})),
-            "vae": diffusers.AutoencoderKL(
-                block_out_channels=(16, 16),
-                down_block_types=("DownEncoderBlock2D",) * 2,
-                up_block_types=("UpDecoderBlock2D",) * 2,
-                norm_num_groups=4,
-                latent_channels=4,
-                scaling_factor=0.18215,
-            ),
+            "text_encoder": transformers.CLIPTextModel(transformers.CLIPTextConfig(**_small_text(size) | (text or {}))),
+            "unet": diffusers.UNet2DConditionModel(**SMALL_UNET | (unet or {})),
+            "vae": diffusers.AutoencoderKL(**SMALL_CODEC | (codec or {})),
         }
     for name, network in networks.items():
         network.save_pretrained(folder / name)
@@ -106,6 +133,20 @@ def write_pipeline(folder: Path, *, unet: dict[str, Any] | None = None, **schedu
     }
     (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder
+
+
+def _small_text(vocabulary: int) -> dict[str, Any]:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "projection_dim": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "pad_token_id": vocabulary - 1,
+    }
 
 
 def _name_as_published(path: Path) -> None:

@@ -1,6 +1,6 @@
 """OpenVINO on the CPU: the same ONNX files, and bfloat16, which ONNX Runtime's CPU does not have.
 
-Measured in `docs/reference/backends.md`. Not for graphs that compute a gradient: OpenVINO 2026.2 compiled the gradient
+Measured in `docs/reference/backends.md`. Not for graphs that compute a gradient: OpenVINO 2026.4 compiled the gradient
 of a small ViT without a word and returned a wrong one (relative error 1.4).
 """
 

@@ -13,7 +13,7 @@ _WORDS = (
     "not enough memory",
     "cannot allocate memory",
     "could not create a memory object",
-    "exceeds the arena",
+    "bfcarena",
     "available memory of",
     "alloc_failed",
     "errormemoryallocation",

@@ -60,8 +60,11 @@ def quantized_linear(kind: Linear, weight: Tensor) -> Callable[[Tensor], Tensor]
     # bitsandbytes quantizes when a layer moves to a device, be it the one where it is
     placed: torch.nn.Module = layer.to(weight.device).eval()
 
+    # LLM.int8 takes float16, and would cast to it with a warning a call
+    taken = torch.float16 if kind == "bitsandbytes-int8" else torch.float32
+
     def product(x: Tensor) -> Tensor:
-        result: Tensor = placed(x)
+        result: Tensor = placed(x.to(taken))
         return result.to(x.dtype)
 
     return product

@@ -20,6 +20,7 @@ from limbeck.export.graph import save_graph
 from limbeck.export.options import ExportOptions
 from limbeck.export.parity import BATCHES, Computation, Feeds, check_parity, opened, random_feeds
 from limbeck.pack import GraphEntry
+from limbeck.precision import PRECISIONS
 
 INTEGERS_BELOW = 500
 """Token ids and times to compare at are drawn below this."""
@@ -58,18 +59,19 @@ def import_graph(port: Port, source: Path, pack: Path, options: ExportOptions) -
     before = GraphSpec(_found(model.graph.inputs), _found(model.graph.outputs))
     _check(port, before, path)
     spec = _rewrite(model, port)
-    half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.initializers.values())
+    ends = (*before.inputs, *before.outputs)
+    precision = PRECISIONS["fp16" if any(tensor.dtype == "float16" for tensor in ends) else "fp32"]
     written = save_graph(model, spec, pack, port.folder, options)
     sizes = {size: _SIDE for tensor in spec.inputs for size in tensor.shape if isinstance(size, str)}
     integers = {tensor.name: INTEGERS_BELOW for tensor in spec.inputs if tensor.dtype == "int64"}
     cases = [random_feeds(spec.inputs, {**sizes, "batch": batch}, **integers) for batch in BATCHES]
     with opened(written, pack) as graph, closing(OnnxRuntime().compile(Graph(path, before, digest=""))) as original:
-        parity = check_parity(port.folder, graph, _as_before(port, before, original.infer), cases)
+        parity = check_parity(port.folder, graph, _as_before(port, before, original.infer), cases, precision)
     return written.entry(parity).model_copy(
         update={
             "opset": model.opset_imports[""],
-            "precision": "fp16" if half else "fp32",
-            "weights": "float16" if half else "float32",
+            "precision": precision.name,
+            "weights": "float16" if precision.name == "fp16" else "float32",
         }
     )
 

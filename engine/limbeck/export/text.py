@@ -2,8 +2,8 @@
 
     text_encoder:  token_ids      to  states
 
-The tower runs once per prompt. Its attention is causal, which `MultiHeadAttention` with its mask left out cannot say,
-and 77 tokens are few: it is exported as two products and a softmax.
+The tower runs once per prompt. Its attention is causal, and 77 tokens are few: it is exported as two products and a
+softmax, which every backend runs.
 """
 
 from __future__ import annotations

@@ -25,6 +25,9 @@ import psutil
 
 _SECONDS = 0.002
 
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+"""Names of glibc's settings, from its malloc.h."""
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -110,11 +113,23 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def keep_heap_small() -> None:
+    """Have the C library return every large block to the system as soon as it is freed, where it is glibc.
+
+    By itself it raises the size from which it does so to that of what was freed last, up to 32 MiB, and then keeps up
+    to twice as much: 25 MiB that no plan can foresee. It also gives each thread a heap of its own.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 2**20)
+        library.mallopt(_M_ARENA_MAX, 1)
+
+
 @contextmanager
 def limited(nbytes: int | None) -> Iterator[None]:
     """Within the block the system refuses this process more than `nbytes` of private memory.
 
-    None changes nothing; nor does a limit where the system has none, or above the one in force. An allocation beyond
+    None changes nothing at all; nor does a limit where the system has none, or above the one in force. An allocation beyond
     it fails with `MemoryError` in Python and `MemoryLimitError` in an engine.
     """
     if nbytes is None or sys.platform != "linux":

@@ -20,7 +20,7 @@ from limbeck.backends.base import Backend, Graph, TensorSpec
 from limbeck.budget import format_nbytes
 from limbeck.engine import compile
 from limbeck.errors import EngineError, LimbeckError, MemoryLimitError
-from limbeck.memory.process import PeakMeter, give_back, limited, usage
+from limbeck.memory.process import PeakMeter, give_back, keep_heap_small, limited, usage
 
 BATCH = "batch"
 """The symbolic dimension that the bucket fills."""
@@ -135,6 +135,7 @@ def _child(
     limit_nbytes: int | None,
 ) -> None:
     """Send a profile for each of `sizes`, or the error that ended it."""
+    keep_heap_small()
     with limited(limit_nbytes):
         try:
             _measure_here(answers, graph, backend, sizes)

@@ -15,7 +15,7 @@ from limbeck.cache import Cache
 from limbeck.memory.profile import Profile
 
 _FILE = "profile.json"
-_METHOD = 1
+_METHOD = 2
 """To be raised when profiles are measured in another way."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -90,6 +91,7 @@ class StreamedKMeans:
             self._fitted.partial_fit(points)
 
 
+@cache
 def warm_up() -> None:
     """Cluster some points, so that libraries are loaded and have their buffers: 30 to 60 MiB, once a process."""
     points = np.random.default_rng(0).standard_normal((256, 1024), dtype=np.float32)

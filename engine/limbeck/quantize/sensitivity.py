@@ -194,7 +194,9 @@ def write_mixed(
     Raises:
         ConfigError, PackError, OutputError: As the two writers.
     """
-    recipe = write_static_int8(graph, out, ranges=ranges, form=form, skip=plan.float_layers, calibration=calibration)
+    recipe = write_static_int8(
+        graph, out, ranges=ranges, form=form, skip=plan.float_layers, min_size=0, calibration=calibration
+    )
     if rest != "float32":
         recipe |= write_half(out, out, dtype=rest, islands=islands)
     return recipe | {"predicted_error": plan.predicted_error, "measured_error": plan.measured_error}

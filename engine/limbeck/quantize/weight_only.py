@@ -68,7 +68,7 @@ def write_weight_only(
         PackError: The graph cannot be read.
         OutputError: `out` cannot be written.
 
-    Convolutions stay float32. The largest weight is the only one in memory at a time.
+    Convolutions stay float32. Weights pass through memory one at a time.
     """
     block = DEFAULT_BLOCKS[bits] if block is None else block
     if block < 16 or block & (block - 1):

@@ -14,7 +14,7 @@ from limbeck.data.distilled import MANIFEST as SET_MANIFEST
 from limbeck.data.distilled import is_distilled, read_distilled
 from limbeck.errors import ConfigError
 from limbeck.pack import MANIFEST as PACK_MANIFEST
-from limbeck.pack import BuildTrial, Pack, shipped_packs
+from limbeck.pack import BuildTrial, DenoiserInfo, Pack, shipped_packs
 from limbeck_server.cli.build import show_trials
 from limbeck_server.cli.report import JsonOption, Report, reporting
 
@@ -42,7 +42,7 @@ def inspect(
 def _show_pack(pack: Pack, report: Report) -> None:
     info = pack.manifest
     report.event("pack", manifest=info.model_dump(mode="json"))
-    classes = f", {len(info.denoiser.classes)} classes" if info.denoiser else ""
+    classes = f", {len(info.denoiser.classes)} classes" if isinstance(info.denoiser, DenoiserInfo) else ""
     report.say(
         f"pack {info.name}: {info.image_size or '?'} px{classes}, {sum(f.nbytes for f in info.files.values()):,} bytes"
     )

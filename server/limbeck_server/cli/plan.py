@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from limbeck.budget import format_nbytes, parse_nbytes
-from limbeck.memory.process import PeakMeter, limited
+from limbeck.memory.process import PeakMeter, keep_heap_small, limited
 from limbeck.methods import METHODS, make_method
 from limbeck.pack import Pack
 from limbeck_server.cli.options import (
@@ -24,7 +24,7 @@ from limbeck_server.cli.options import (
 from limbeck_server.cli.report import JsonOption, parse_settings, reporting
 from limbeck_server.jobs import DistillJob
 from limbeck_server.runner.local import checked_source, describe
-from limbeck_server.runner.planning import Planner
+from limbeck_server.runner.planning import Planner, refuse_small
 
 
 def plan(
@@ -68,6 +68,9 @@ def plan(
             image_column=image_column,
             label_column=label_column,
         )
+        if job.budget_nbytes is not None:
+            refuse_small(job.budget_nbytes)
+        keep_heap_small()
         with limited(job.budget_nbytes), PeakMeter() as meter, report.progress():
             opened = Pack.open(pack)
             source, picture_nbytes = checked_source(job, meter, report.step)
@@ -81,7 +84,8 @@ def plan(
             found = planner.plan(job.method, source, picture_nbytes=picture_nbytes)
         num_images = len(source.class_names) * ipc
         size = opened.manifest.image_size or 0
-        fields = {**describe(found), "budget_nbytes": job.budget_nbytes, "disk_nbytes": num_images * 3 * size**2}
+        disk_nbytes = num_images * 3 * size**2
+        fields = {**describe(found), "budget_nbytes": job.budget_nbytes, "disk_nbytes": disk_nbytes}
         report.event("plan", **fields)
         report.table(
             "peak of memory",
@@ -97,9 +101,7 @@ def plan(
             numbers=True,
         )
         report.say(plan_line(fields))
-        report.say(
-            f"engines take {_time(found.seconds)}, images at most {format_nbytes(fields['disk_nbytes'])} of disk"
-        )
+        report.say(f"engines take {_time(found.seconds)}, images at most {format_nbytes(disk_nbytes)} of disk")
 
 
 def plan_line(fields: Mapping[str, Any]) -> str:

@@ -20,11 +20,11 @@ from limbeck.data.stored import StoredSource
 from limbeck.diffusion.models import Models, generating_graphs, open_models
 from limbeck.errors import Interrupted, MemoryLimitError
 from limbeck.memory.planner import Layout, Plan, shrunk, together
-from limbeck.memory.process import PeakMeter, give_back, limited, peak_resident_nbytes, usage
+from limbeck.memory.process import PeakMeter, give_back, keep_heap_small, limited, peak_resident_nbytes, usage
 from limbeck.methods.base import DistilledImages
 from limbeck.pack import Pack
 from limbeck_server.jobs import DistillJob
-from limbeck_server.runner.planning import LARGEST_BUCKET, Planner
+from limbeck_server.runner.planning import LARGEST_BUCKET, Planner, refuse_small
 
 OnProgress = Callable[[str, int, int], None]
 OnEvent = Callable[[str, Mapping[str, object]], None]
@@ -75,6 +75,9 @@ def run_distill(
             raise Interrupted(f"stopped; finished classes are kept, the same command with --resume continues {job.out}")
 
     refuse_taken(job.out, resume=job.resume)
+    if job.budget_nbytes is not None:
+        refuse_small(job.budget_nbytes)
+        keep_heap_small()
     with limited(job.budget_nbytes), PeakMeter() as meter:
         pack = Pack.open(job.pack)
         source, picture_nbytes = checked_source(job, meter, progress)
@@ -156,6 +159,8 @@ class _Run:
         bucket = LARGEST_BUCKET if job.bucket is None else job.bucket
         with open_models(self.pack, job.backend, bucket=bucket, layout=self.layout) as models:
             job.method.check(self.source, models)
+            # before memory is short: OpenBLAS ends the process if it is refused its buffers
+            job.method.work(self.source, models).warm_up()
             units = job.method.units(self.source)
             with DistilledWriter.start(
                 job.out,

@@ -89,16 +89,9 @@ class Planner:
         work.warm_up()
         self.backend.fingerprint()
         give_back()
-        base_nbytes = usage().private_nbytes
-        if self.budget_nbytes is not None and base_nbytes > self.budget_nbytes:
-            raise BudgetError(
-                f"the process without any engine takes {format_nbytes(base_nbytes)}, more than the budget of "
-                f"{format_nbytes(self.budget_nbytes)}",
-                needed_nbytes=base_nbytes,
-                budget_nbytes=self.budget_nbytes,
-                largest_part="process",
-            )
-        return base_nbytes
+        if self.budget_nbytes is not None:
+            refuse_small(self.budget_nbytes)
+        return usage().private_nbytes
 
     def _buckets(self, work: Work) -> list[int]:
         """Powers of two up to what the images fill, and the bucket that was asked for."""
@@ -172,6 +165,23 @@ class Planner:
             needed_nbytes=max(stored, self.budget_nbytes + 1),
             budget_nbytes=self.budget_nbytes,
             largest_part=f"engine {role}",
+        )
+
+
+def refuse_small(budget_nbytes: int) -> None:
+    """Refuse a budget that this process exceeds already, without any engine.
+
+    Raises:
+        BudgetError: It does.
+    """
+    base_nbytes = usage().private_nbytes
+    if base_nbytes > budget_nbytes:
+        raise BudgetError(
+            f"nothing fits in {format_nbytes(budget_nbytes)}: the process without any engine takes "
+            f"{format_nbytes(base_nbytes)}",
+            needed_nbytes=base_nbytes,
+            budget_nbytes=budget_nbytes,
+            largest_part="process",
         )
 
 

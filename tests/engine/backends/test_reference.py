@@ -11,7 +11,7 @@ from limbeck.engine import compile
 from limbeck.errors import BackendUnavailableError, ConfigError, EngineError
 from limbeck.pack import Pack, shipped_packs
 from limbeck.precision import FP32
-from support.graphs import tensor, write_graph
+from support.graphs import attention, tensor, write_graph
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
@@ -113,6 +113,88 @@ def test_float64_rounds_nothing_between_input_and_output(tmp_path):
 def test_an_unknown_dtype_is_refused():
     with pytest.raises(ConfigError, match="dtype None or 'float64', got dtype='float16'"):
         Reference(dtype="float16")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"attention": "flash"}, "attention 'sdpa' or 'math' or 'xformers', got attention='flash'"),
+        ({"linear": "int4"}, "linear 'float32' or .*, got linear='int4'"),
+        ({"device": "tpu"}, "device 'cpu' or 'cuda', got device='tpu'"),
+        ({"attention": "xformers"}, "attention='xformers' on device='cuda' only"),
+        ({"dtype": "float64", "linear": "bitsandbytes-nf4"}, "cannot compute linear='bitsandbytes-nf4' in float64"),
+    ],
+    ids=["attention", "linear", "device", "xformers on the CPU", "quantized float64"],
+)
+def test_a_setting_that_cannot_work_is_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        Reference(**wrong)
+
+
+def test_attention_by_products_is_attention(tmp_path, rng):
+    known = attention(tmp_path)
+    feeds = known.feeds(rng, 2)
+    with compile(known.graph, Reference(attention="math")) as engine:
+        np.testing.assert_allclose(engine.run(feeds)["y"], known.answer(feeds)["y"], rtol=1e-4, atol=1e-6)
+
+
+def test_cuda_without_a_device_is_refused(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(BackendUnavailableError, match=r"asked for device='cuda', but torch .* finds no CUDA device"):
+        compile(attention(tmp_path).graph, Reference(device="cuda"))
+
+
+def large_linear(folder, *, transposed=False):
+    """y = x W + 1, with weights enough to be quantized."""
+    weight = np.random.default_rng(0).standard_normal((128, 64)).astype(np.float32)
+    graph = write_graph(
+        folder / "large.onnx",
+        [node("Gemm", ["x", "w", "b"], ["y"], transB=int(transposed))],
+        [tensor("x", "batch", 128)],
+        [tensor("y", "batch", 64)],
+        {"w": weight.T.copy() if transposed else weight, "b": np.ones(64, np.float32)},
+    )
+    return graph, weight
+
+
+@pytest.mark.parametrize("linear", ["bitsandbytes-int8", "bitsandbytes-nf4"])
+def test_a_missing_bitsandbytes_is_named(tmp_path, monkeypatch, linear):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(BackendUnavailableError, match=f"linear='{linear}' needs the 'bitsandbytes' package: pip inst"):
+        compile(large_linear(tmp_path)[0], Reference(linear=linear))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(
+    ("linear", "low", "high"), [("bitsandbytes-int8", 1e-3, 0.02), ("bitsandbytes-nf4", 0.02, 0.15)]
+)
+def test_bitsandbytes_rounds_weights_as_its_bits_allow(tmp_path, rng, linear, low, high, transposed):
+    pytest.importorskip("bitsandbytes")
+    graph, weight = large_linear(tmp_path, transposed=transposed)
+    x = rng.standard_normal((4, 128)).astype(np.float32)
+    exact = x @ weight + 1
+    with compile(graph, Reference(linear=linear)) as engine:
+        error = np.linalg.norm(engine.run({"x": x})["y"] - exact) / np.linalg.norm(exact)
+    assert low < error < high
+
+
+def test_bfloat16_inside_a_graph_rounds_to_eight_bits(tmp_path):
+    """1 + 2^-7 is the next number after 1; a quarter of the way there rounds to 1."""
+    graph = write_graph(
+        tmp_path / "graph.onnx",
+        [
+            node("Cast", ["x"], ["half"], to=onnx.TensorProto.BFLOAT16),
+            node("Cast", ["half"], ["y"], to=onnx.TensorProto.FLOAT),
+        ],
+        [X],
+        [Y],
+    )
+    x = np.array([[1 + 2**-7, 1 + 2**-9, 1]], np.float32)
+    with compile(graph, Reference()) as engine:
+        np.testing.assert_array_equal(engine.run({"x": x})["y"], [[1 + 2**-7, 1, 1]])
 
 
 def shipped_graphs():

@@ -1,21 +1,22 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
-from limbeck.backends.onnxruntime import OnnxRuntime
-from limbeck.diffusion.models import open_models
-from limbeck.errors import ExportError
-from limbeck.export.pack import ExportOptions, export_pack
-from limbeck.pack import Pack
-from limbeck.text.tokenizer import Tokenizer
-from support.optimum import table, write_optimum
+from limbeck.backends.onnxruntime import OnnxRuntime  # noqa: E402
+from limbeck.diffusion.models import open_models  # noqa: E402
+from limbeck.errors import ExportError  # noqa: E402
+from limbeck.export.pack import ExportOptions, export_pack  # noqa: E402
+from limbeck.pack import Pack  # noqa: E402
+from limbeck.text.tokenizer import Tokenizer  # noqa: E402
+from support.optimum import table, write_optimum  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -81,6 +82,16 @@ def test_half_precision_is_fed_and_read_in_float32(tmp_path, latents):
     export_pack([f"optimum:{write_optimum(tmp_path / 'source', half=True)}"], tmp_path / "pack")
     pack = Pack.open(tmp_path / "pack")
     np.testing.assert_allclose(predicted(pack, latents), noise(pack, latents), rtol=1e-2, atol=1e-2)
+
+
+def test_weights_beside_the_source_are_brought_along(tmp_path, latents):
+    """As optimum writes graphs beyond 2 GB."""
+    path = write_optimum(tmp_path / "source") / "text_encoder/model.onnx"
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="model.onnx_data", size_threshold=1024)
+    export_pack([f"optimum:{tmp_path / 'source'}"], tmp_path / "pack")
+    shutil.rmtree(tmp_path / "source")
+    pack = Pack.open(tmp_path / "pack")
+    np.testing.assert_allclose(predicted(pack, latents), noise(pack, latents), rtol=1e-5, atol=1e-5)
 
 
 def refused(folder, message, **settings):

@@ -13,7 +13,7 @@ from limbeck.export.pack import ExportOptions, export_pack  # noqa: E402
 from limbeck.export.sources import load_networks  # noqa: E402
 from limbeck.export.unet import cross_attentions, describe_unet, tabled  # noqa: E402
 from limbeck.pack import Pack  # noqa: E402
-from support.pipelines import write_pipeline  # noqa: E402
+from support.pipelines import SD15_CODEC, SD15_TEXT, SD15_UNET, write_pipeline  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -191,3 +191,12 @@ def test_text_encoders_that_limbeck_cannot_export_are_refused_before_a_weight_is
         ExportError, match=f"has the text encoders: .*{found}.*; limbeck exports a UNet2DConditionModel"
     ):
         load_networks([str(tmp_path)], ExportOptions())
+
+
+@pytest.mark.slow
+def test_stable_diffusion_at_full_size_keeps_its_promise(tmp_path):
+    """Needs 9 GB of memory and 8 GB of disk; the weights are random."""
+    source = write_pipeline(tmp_path / "pipeline", unet=SD15_UNET, text=SD15_TEXT, codec=SD15_CODEC)
+    manifest = export_pack([str(source)], tmp_path / "pack")
+    assert max(graph.parity for graph in manifest.graphs.values()) < 1e-4
+    assert manifest.graphs["conditioner"].outputs[0].shape == ("batch", 77, 24960)

@@ -74,6 +74,11 @@ def trunk():
     return Sensitivity(path, feeds, ranges), ranges, feeds
 
 
+@pytest.fixture(scope="module")
+def plan(trunk):
+    return plan_mixed(trunk[0], max_error=0.01)
+
+
 def layers_of(errors, nbytes):
     return [LayerError(str(i), error, size) for i, (error, size) in enumerate(zip(errors, nbytes, strict=True))]
 
@@ -110,25 +115,23 @@ def test_squares_of_errors_of_real_layers_add(trunk):
     assert sensitivity.error([layer.name for layer in layers]) == pytest.approx(predicted, rel=0.3)
 
 
-def test_a_mixed_plan_of_a_real_network_keeps_its_error_target(trunk):
-    sensitivity, _, _ = trunk
-    assert plan_mixed(sensitivity, max_error=0.01).measured_error <= 0.01
+def test_a_mixed_plan_of_a_real_network_keeps_its_error_target(plan):
+    assert plan.measured_error <= 0.01
 
 
 @pytest.mark.parametrize("rest", ["float32", "float16"])
-def test_a_mixed_graph_has_the_error_that_was_planned(rest, trunk, tmp_path):
-    sensitivity, ranges, feeds = trunk
-    plan, path = plan_mixed(sensitivity, max_error=0.01), Pack.open("mini").graph("trunk").path
+def test_a_mixed_graph_has_the_error_that_was_planned(rest, plan, trunk, tmp_path):
+    _, ranges, feeds = trunk
+    path = Pack.open("mini").graph("trunk").path
     write_mixed(path, tmp_path / "mixed.onnx", plan, ranges=ranges, rest=rest)
     expected, found = (ort.InferenceSession(each).run(None, feeds[0])[0] for each in (path, tmp_path / "mixed.onnx"))
     error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
     assert error == pytest.approx(plan.measured_error, rel=0.2)
 
 
-def test_the_recipe_of_a_mixed_graph_names_what_stays_in_float(trunk, tmp_path):
-    sensitivity, ranges, _ = trunk
-    plan = plan_mixed(sensitivity, max_error=0.01)
-    recipe = write_mixed(Pack.open("mini").graph("trunk").path, tmp_path / "mixed.onnx", plan, ranges=ranges)
+def test_the_recipe_of_a_mixed_graph_names_what_stays_in_float(plan, trunk, tmp_path):
+    path = Pack.open("mini").graph("trunk").path
+    recipe = write_mixed(path, tmp_path / "mixed.onnx", plan, ranges=trunk[1])
     assert recipe["skip"] == sorted(plan.float_layers)
 
 

@@ -39,7 +39,7 @@ def quantized_mini(role, form, folder, rng):
     """Path of the mini graph in static int8 with ranges over seeded feeds, and the feeds."""
     graph, feeds = Pack.open("mini").graph(role), mini_feeds(role, rng)
     ranges = gather_ranges(graph.path, activations(graph.path, form=form), [feeds])
-    write_static_int8(graph.path, folder / "int8.onnx", ranges=ranges, form=form)
+    write_static_int8(graph.path, folder / "int8.onnx", ranges=ranges, form=form, min_size=0)
     return folder / "int8.onnx", feeds
 
 
@@ -119,7 +119,7 @@ def test_onnxruntimes_own_quantizer_gives_the_same_integers_scales_and_zero_poin
         extra_options={"WeightSymmetric": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]},
     )
     ranges = gather_ranges(graph.path, activations(graph.path), [feeds])
-    write_static_int8(graph.path, tmp_path / "ours.onnx", ranges=ranges)
+    write_static_int8(graph.path, tmp_path / "ours.onnx", ranges=ranges, min_size=0)
     theirs, ours = _layers(tmp_path / "theirs.onnx"), _layers(tmp_path / "ours.onnx")
     assert len(theirs) == 21
     for name, parameters in theirs.items():
@@ -187,6 +187,15 @@ def test_layers_to_skip_stay_float32(tmp_path, rng):
     write_static_int8(graph.path, tmp_path / "int8.onnx", ranges=ranges, skip=["embed.proj", "attentions.0.to_q"])
     weights = {each.name for each in onnx.load(tmp_path / "int8.onnx", load_external_data=False).graph.initializer}
     assert ("attentions.0.to_q.int8" in weights, "attentions.0.to_k.int8" in weights) == (False, True)
+
+
+def test_layers_that_hold_little_of_the_weights_stay_float32(tmp_path, rng):
+    graph, feeds = Pack.open("mini").graph("trunk"), mini_feeds("trunk", rng)
+    ranges = gather_ranges(graph.path, activations(graph.path), [feeds])
+    write_static_int8(graph.path, tmp_path / "int8.onnx", ranges=ranges)
+    weights = {each.name for each in onnx.load(tmp_path / "int8.onnx", load_external_data=False).graph.initializer}
+    names = ("embed.proj.int8", "project.int8", "attentions.0.to_k.int8")
+    assert [name in weights for name in names] == [False, False, True]
 
 
 def test_layers_with_one_input_share_its_quantization(tmp_path, rng):

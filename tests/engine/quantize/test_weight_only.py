@@ -101,6 +101,16 @@ def test_skipped_layers_stay_float32(tmp_path, rng):
     assert operators(tmp_path / "small.onnx") == ["MatMulNBits", "MatMul"]
 
 
+def test_activations_rounded_by_rows_leave_samples_independent(tmp_path, rng):
+    """Dynamic int8 has one range for the whole batch; accuracy level 4 has one for each block of each row."""
+    graph = linear_graph(tmp_path, rng.standard_normal((NUM_IN, NUM_OUT), np.float32))
+    write_weight_only(graph, tmp_path / "small.onnx", bits=8, accuracy_level=4, least_weights=0)
+    x = rng.standard_normal((2, NUM_IN), np.float32)
+    beside_large = np.stack([x[0], x[1] * 100])
+    alone, together = (run(tmp_path / "small.onnx", {"x": feed}) for feed in (x, beside_large))
+    np.testing.assert_allclose(alone[0], together[0], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("block", [0, 8, 48])
 def test_a_block_that_no_runtime_takes_is_refused(tmp_path, rng, block):
     graph = linear_graph(tmp_path, rng.standard_normal((NUM_IN, NUM_OUT), np.float32))
