@@ -38,6 +38,7 @@ BATCHES = {"dit": (2, 16, 64), "unet": (2, 8), "vae": (1, 8), "backbone": (8, 64
 SMALL_BATCHES = dict.fromkeys(NETWORK_STAGES, (2,))
 ROLES: Mapping[str, str] = {"dit": "trunk", "unet": "trunk", "vae": "decoder", "backbone": "backbone"}
 SOURCES = {"dit": "dit", "unet": "sd", "vae": "dit", "backbone": "backbone"}
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-static")
 TARGETS = ("SM75", "SM86", "SM89")
 """A 4 GB laptop card, an A10 or RTX 30, an L4 or RTX 40."""
 
@@ -123,17 +124,15 @@ def _gpu() -> dict[str, str] | None:
 
 
 def _prepare(settings: Settings) -> list[dict[str, Any]]:
-    """Sources, fp32 packs and their fp16 form, each by its own script in its own process."""
+    """Sources and packs, each by its own script; a pack that cannot be made is a row that is not measured."""
     work = str(settings.layout.work)
-    sources = sorted({SOURCES[network] for network in settings.networks})
     small = ["--small"] if settings.small else []
-    commands = [["benchmarks.prepare", "sources", "--work", work, "--network", *settings.networks, *small]]
-    for precision in ("fp32", "fp16", "bf16", "int8", "int8-static"):
-        missing = [name for name in sources if not settings.layout.pack(name, precision).exists()]
-        if missing:
-            commands.append(["benchmarks.packs", precision, "--work", work, "--source", *missing])
-    for command in commands:
-        subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
+    sources = ["benchmarks.prepare", "sources", "--work", work, "--network", *settings.networks, *small]
+    subprocess.run([sys.executable, "-m", *sources], cwd=ROOT, check=True)
+    for precision, source in product(PRECISIONS, sorted({SOURCES[network] for network in settings.networks})):
+        if not settings.layout.pack(source, precision).exists():
+            made = [sys.executable, "-m", "benchmarks.packs", precision, "--work", work, "--source", source]
+            subprocess.run(made, cwd=ROOT, check=False)
     return []
 
 

@@ -79,7 +79,9 @@ class Engine:
         """
         if self._session is None:
             raise EngineError(f"engine of {self.graph.path.parent.name} is closed; compile it again to run it")
-        check_feeds(self.spec, feeds)
+        sizes = check_feeds(self.spec, feeds)
+        if self.graph.one_by_one:
+            return _one_by_one(self._session, self.spec, feeds, sizes)
         return self._session.infer(feeds)
 
     def close(self) -> None:
@@ -126,6 +128,20 @@ def _built(graph: Graph, backend: AheadOfTimeBackend, key: EngineKey, cache: Cac
     built = backend.build(graph)
     cache.put(key.digest, {_BUILT: built}, about={**asdict(key), "shapes": list(key.shapes)})
     return built
+
+
+def _one_by_one(
+    session: Session, spec: GraphSpec, feeds: Mapping[str, Array], sizes: Mapping[str, int]
+) -> dict[str, Array]:
+    """A call for each sample; samples lie along the first dimension of the first input, and of all that share it."""
+    batch = spec.inputs[0].shape[0]
+    assert isinstance(batch, str), "a graph whose batch is fixed has nothing to take apart"
+    shared = {tensor.name for tensor in spec.inputs if tensor.shape[:1] == (batch,)}
+    parts = [
+        session.infer({name: array[row : row + 1] if name in shared else array for name, array in feeds.items()})
+        for row in range(sizes[batch])
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def check_feeds(spec: GraphSpec, feeds: Mapping[str, Array]) -> dict[str, int]:

@@ -32,6 +32,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from limbeck.backends.base import Graph, GraphSpec, TensorSpec
+from limbeck.backends.key import canonical_json
 from limbeck.errors import PackError
 from limbeck.pack_parts import (
     NAME,
@@ -81,6 +82,16 @@ class TensorEntry(Strict):
     shape: tuple[int | str, ...]
 
 
+class Canonical(Strict):
+    """What a graph computes, whatever its parts are called: see `limbeck.backends.canonical`.
+
+    `files` is the digest of the files that `digest` was taken of; of other files it says nothing.
+    """
+
+    digest: str
+    files: str
+
+
 class GraphEntry(Strict):
     """One graph of a pack.
 
@@ -99,6 +110,12 @@ class GraphEntry(Strict):
     opset: int
     parity: float
     recipe: Mapping[str, JsonValue] = Field(default_factory=dict)
+    canonical: Canonical | None = None
+
+    def files_digest(self, files: Mapping[str, FileEntry]) -> str:
+        """SHA-256 over the graph's file and its external data, as `files` lists them."""
+        digests = [files[name].sha256 for name in (self.file, *self.external)]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 class BuildTrial(Strict):
@@ -225,12 +242,15 @@ class Pack:
         entry = self.manifest.graphs.get(role)
         if entry is None:
             raise PackError(f"pack '{self.manifest.name}' has no {role}; it has: {', '.join(self.manifest.graphs)}")
-        names = (entry.file, *entry.external)
-        for name in names:
+        for name in (entry.file, *entry.external):
             self.check_file(name)
-        digests = [self.manifest.files[name].sha256 for name in names]
-        digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-        return Graph(self.folder / entry.file, _spec(entry), digest)
+        digest = entry.files_digest(self.manifest.files)
+        if entry.canonical is not None and entry.canonical.files == digest:
+            digest = entry.canonical.digest
+        recipe = canonical_json({"precision": entry.precision, **entry.recipe}) if entry.recipe else ""
+        return Graph(
+            self.folder / entry.file, _spec(entry), digest, recipe=recipe, one_by_one=entry.precision == "int8"
+        )
 
     def check_file(self, name: str) -> None:
         """Compare one file with the manifest's size and digest.

@@ -55,12 +55,15 @@ class Graph:
             differ only in names), otherwise SHA-256 over the file and its external data.
         recipe: What made this graph of the exported one, as canonical JSON: precision, settings, seed, digest of the
             calibration. Empty for the exported graph itself.
+        one_by_one: Samples must not share a call: the graph takes a range over all that it is given, so one sample
+            would change what another gets. `Engine.run` then makes a call for each.
     """
 
     path: Path
     spec: GraphSpec
     digest: str
     recipe: str = ""
+    one_by_one: bool = False
 
 
 class Session(ABC):

@@ -9,6 +9,7 @@ import numpy as np
 
 from limbeck.arrays import Array, Images, Latents
 from limbeck.diffusion.batching import in_buckets
+from limbeck.diffusion.tiling import Tiling, tiled
 from limbeck.engine import Runnable
 from limbeck.pack import CodecInfo
 
@@ -21,10 +22,15 @@ class PackCodec:
         encoder: The encoder engine.
         decoder: The decoder engine.
         bucket: Images in one engine call; smaller batches are padded to it.
+        tile: Height and width, in latents, of the tiles that images are cut in; None runs the engines on whole images.
+            Neighbors overlap by a quarter of it.
     """
 
-    def __init__(self, info: CodecInfo, encoder: Runnable, decoder: Runnable, *, bucket: int) -> None:
+    def __init__(
+        self, info: CodecInfo, encoder: Runnable, decoder: Runnable, *, bucket: int, tile: int | None = None
+    ) -> None:
         """Keep the engines; they are closed by whoever compiled them."""
+        self._tiling = None if tile is None else Tiling.of(tile)
         self._info = info
         self._encoder = encoder
         self._decoder = decoder
@@ -49,7 +55,7 @@ class PackCodec:
     def decode(self, latents: Latents) -> Images:
         """Pixels in [0, 1], clipped."""
         raw = latents * self._std + self._mean
-        pixels = in_buckets(self._decoder.run, {"latents": raw}, bucket=self._bucket)["pixels"]
+        pixels = self._decode(raw)
         low, high = self._info.pixel_range
         images: Images = np.clip((pixels - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
         return images
@@ -57,4 +63,21 @@ class PackCodec:
     def _encode(self, images: Images) -> dict[str, Array]:
         low, high = self._info.pixel_range
         pixels = images * np.float32(high - low) + np.float32(low)
-        return in_buckets(self._encoder.run, {"pixels": pixels}, bucket=self._bucket)
+        if self._tiling is None:
+            return in_buckets(self._encoder.run, {"pixels": pixels}, bucket=self._bucket)
+        names = [tensor.name for tensor in self._encoder.spec.outputs]
+
+        def run(part: Array) -> Array:
+            made = in_buckets(self._encoder.run, {"pixels": part}, bucket=self._bucket)
+            return np.concatenate([made[name] for name in names], axis=1)
+
+        both = tiled(run, pixels, self._tiling, scale_in=self._info.downsample)
+        return dict(zip(names, np.split(both, len(names), axis=1), strict=True))
+
+    def _decode(self, raw: Latents) -> Images:
+        def run(part: Array) -> Array:
+            return in_buckets(self._decoder.run, {"latents": part}, bucket=self._bucket)["pixels"]
+
+        if self._tiling is None:
+            return run(raw)
+        return tiled(run, raw, self._tiling, scale_out=self._info.downsample)

@@ -101,7 +101,13 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16, layout: Layou
         yield Models(
             denoiser=denoiser,
             conditioning=conditioning,
-            codec=PackCodec(codec_info, engines["encoder"], engines["decoder"], bucket=codec_bucket),
+            codec=PackCodec(
+                codec_info,
+                engines["encoder"],
+                engines["decoder"],
+                bucket=codec_bucket,
+                tile=layout.tile if layout else None,
+            ),
             schedule=schedule,
             image_size=image_size,
             latent_shape=denoiser_info.latent_shape,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -48,6 +49,11 @@ class Tiling:
             raise ConfigError(
                 f"margins of {self.margin} on both sides leave nothing of an overlap of {self.overlap} to blend in"
             )
+
+    @classmethod
+    def of(cls, tile: int) -> Self:
+        """Tiles that overlap by a quarter, of which the outer quarter on each side is left out of the blend."""
+        return cls(tile=tile, overlap=tile // 4, margin=tile // 16)
 
     def starts(self, length: int) -> tuple[int, ...]:
         """Where tiles begin along a side of `length` cells; they cover it, and none is longer than it."""

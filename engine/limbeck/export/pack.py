@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from limbeck.errors import ExportError, OutputError
+from limbeck.export.identity import identified
 from limbeck.export.options import ExportOptions
 from limbeck.pack import GraphEntry, PackManifest, Role, file_entry, first_problem, write_manifest
 
@@ -69,7 +70,7 @@ def export_pack(
                 denoiser=networks.denoiser.info if networks.denoiser else None,
                 codec=networks.codec.info if networks.codec else None,
                 backbone=networks.backbone.info if networks.backbone else None,
-                graphs=graphs,
+                graphs={role: identified(folder, entry, entries) for role, entry in graphs.items()},
                 files=entries,
             )
         write_manifest(folder, manifest)

@@ -21,9 +21,12 @@ from limbeck.pack import Role
 
 CODEC: tuple[Role, ...] = ("encoder", "decoder")
 
-MARGIN = 0.05
-"""The part of a budget that plans leave free: heaps fragment, and libraries take buffers of some 30 MiB when they
-like. Runs of the mini pack came out up to 5 % above their prediction."""
+RESERVE_NBYTES = 24 * 2**20
+"""What plans leave free at least: libraries take buffers when they like. Runs of the mini pack came out up to 22 MiB
+above their prediction."""
+
+_RESERVE_PART = 64
+"""The part of the peak that is left free where that is more: the same engine measured again differs by about 1 %."""
 
 _WAVE_COST = 0.05
 """A wave is long enough when loading its engines takes less than this part of the time."""
@@ -161,8 +164,8 @@ def shrunk(layout: Layout) -> Layout | None:
 
 
 def least_budget(plan: Plan) -> int:
-    """The smallest budget that `plan` fits in: its peak and the margin."""
-    return -int(-plan.peak_nbytes // (1 - MARGIN))
+    """The smallest budget that `plan` fits in: its peak and the reserve."""
+    return plan.peak_nbytes + max(RESERVE_NBYTES, plan.peak_nbytes // _RESERVE_PART)
 
 
 def predict(job: Job, layout: Layout, *, budget_nbytes: int | None = None) -> Plan:
@@ -280,6 +283,13 @@ def _seconds(job: Job, layout: Layout) -> float:
 
 def _refusal(asked: Sequence[Plan], every: Sequence[Plan], budget_nbytes: int, bucket: int | None) -> BudgetError:
     """The error that says what would fit."""
+    if not every:
+        return BudgetError(
+            f"nothing fits in {format_nbytes(budget_nbytes)}: the codec does not fit on one image at a time",
+            needed_nbytes=budget_nbytes + 1,
+            budget_nbytes=budget_nbytes,
+            largest_part="codec",
+        )
     smallest = min(asked or every, key=lambda one: one.peak_nbytes)
     largest = max(smallest.parts, key=lambda part: smallest.parts[part])
     needed = max(least_budget(smallest), budget_nbytes + 1)

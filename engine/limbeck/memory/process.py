@@ -23,7 +23,9 @@ from typing import Self
 
 import psutil
 
-_SECONDS = 0.002
+_SECONDS = 0.005
+
+_STACK_NBYTES = 2**20
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 """Names of glibc's settings, from its malloc.h."""
@@ -52,7 +54,7 @@ def usage() -> Usage:
 
 
 class PeakMeter:
-    """The largest private memory while the `with` block runs, from a thread that looks every 2 ms.
+    """The largest private memory while the `with` block runs, from a thread that looks every 5 ms.
 
     Linux keeps a high-water mark of the resident set only. What is allocated and freed between two looks is missed;
     a network's call takes longer.
@@ -114,11 +116,13 @@ def give_back() -> None:
 
 
 def keep_heap_small() -> None:
-    """Have the C library return every large block to the system as soon as it is freed, where it is glibc.
+    """Take no memory that is not asked for: small stacks for threads of Python, and no hoard of freed blocks.
 
-    By itself it raises the size from which it does so to that of what was freed last, up to 32 MiB, and then keeps up
-    to twice as much: 25 MiB that no plan can foresee. It also gives each thread a heap of its own.
+    The C library, where it is glibc, then returns every large block to the system as soon as it is freed. By itself it
+    raises the size from which it does so to that of what was freed last, up to 32 MiB, and then keeps up to twice as
+    much. It also gives each thread a heap of its own.
     """
+    threading.stack_size(_STACK_NBYTES)
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, 2**20)
@@ -129,8 +133,8 @@ def keep_heap_small() -> None:
 def limited(nbytes: int | None) -> Iterator[None]:
     """Within the block the system refuses this process more than `nbytes` of private memory.
 
-    None changes nothing at all; nor does a limit where the system has none, or above the one in force. An allocation beyond
-    it fails with `MemoryError` in Python and `MemoryLimitError` in an engine.
+    None changes nothing; nor does a limit where the system has none, or above the one in force. An allocation beyond it
+    fails with `MemoryError` in Python and `MemoryLimitError` in an engine.
     """
     if nbytes is None or sys.platform != "linux":
         yield
@@ -146,13 +150,3 @@ def limited(nbytes: int | None) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-def enforced_nbytes() -> int | None:
-    """The limit on private memory that the system enforces on this process; None if there is none."""
-    if sys.platform != "linux":
-        return None
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    return None if soft == resource.RLIM_INFINITY else soft

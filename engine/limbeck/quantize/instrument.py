@@ -97,9 +97,7 @@ class Instrumented:
         options.add_session_config_entry("session.disable_prepacking", "1")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         try:
-            self._session = ort.InferenceSession(
-                ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(_bytes(model, folder), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own classes
             raise EngineError(f"ONNX Runtime {ort.__version__} cannot load the graph in {folder}: {error}") from error
 
@@ -124,3 +122,14 @@ class Instrumented:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _bytes(model: ir.Model, folder: Path) -> bytes:
+    """The file of `model` without its external weights; their place is told relative to `folder`, as it must be."""
+    proto = ir.to_proto(model)
+    for weight in proto.graph.initializer:
+        for entry in weight.external_data:
+            if entry.key == "location" and Path(entry.value).is_absolute():
+                entry.value = Path(entry.value).relative_to(folder.absolute()).as_posix()
+    content: bytes = proto.SerializeToString()
+    return content

@@ -31,10 +31,10 @@ from limbeck_kernels.quantize import Integers, Real, symmetric_scales, to_intege
 Form = Literal["onnxruntime", "tensorrt"]
 
 MIN_SIZE = 0.1
-"""A layer with fewer weights than this share of the mean layer's stays float32. All such layers together hold less than a
-tenth of the weights, and cost most: without the patch embedding and the last projection, 0.4 % of the weights, the mini
-trunk's error falls from 1.8 to 1.1 %; without 16 of its convolutions, most of them depthwise, the mini backbone's from 19
-to 6.9 % in the form for TensorRT."""
+"""A layer with fewer weights than this share of the mean layer's stays float32. All such layers together hold less than
+a tenth of the weights, and cost most: without the patch embedding and the last projection, 0.4 % of the weights, the
+mini trunk's error falls from 1.8 to 1.1 %; without 16 of its convolutions, most of them depthwise, the mini backbone's
+from 19 to 6.9 % in the form for TensorRT."""
 
 _MAX_BIAS = 2**30
 """Largest int32 bias that is written: sums are added to it."""

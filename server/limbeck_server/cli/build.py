@@ -74,15 +74,17 @@ def show_trials(report: Report, trials: tuple[BuildTrial, ...]) -> None:
         return
     report.table(
         "what was tried",
-        ["graph", "precision", "kept", "ms a call", "of fp32", "peak", "file", "why"],
+        ["graph", "precision", "kept", "ms a call", "of fp32's time", "peak memory", "file"],
         [_row(trial) for trial in trials],
     )
+    for trial in trials:
+        report.say(f"  {trial.role} {trial.precision} {'kept' if trial.kept else 'refused'}: {trial.reason}")
 
 
 def _row(trial: BuildTrial) -> list[str]:
     found = trial.figures
     if not found:
-        return [trial.role, trial.precision, "no", "", "", "", "", trial.reason]
+        return [trial.role, trial.precision, "no", "", "", "", ""]
     return [
         trial.role,
         trial.precision,
@@ -91,7 +93,6 @@ def _row(trial: BuildTrial) -> list[str]:
         f"{found['time_ratio']:.2f}",
         format_nbytes(int(found["peak_nbytes"])) if "peak_nbytes" in found else "",
         format_nbytes(int(found["file_nbytes"])),
-        trial.reason,
     ]
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
-from limbeck.build.thresholds import THRESHOLDS, Metric
 from limbeck.data.distilled import MANIFEST as SET_MANIFEST
 from limbeck.data.distilled import is_distilled, read_distilled
 from limbeck.errors import ConfigError
 from limbeck.pack import MANIFEST as PACK_MANIFEST
-from limbeck.pack import BuildTrial, DenoiserInfo, Pack, shipped_packs
+from limbeck.pack import DenoiserInfo, Pack, shipped_packs
 from limbeck_server.cli.build import show_trials
 from limbeck_server.cli.report import JsonOption, Report, reporting
 
@@ -64,31 +63,12 @@ def _show_pack(pack: Pack, report: Report) -> None:
         ],
     )
     show_trials(report, info.trials)
-    for trial in info.trials:
-        for line in _beyond(trial):
-            report.say(line)
 
 
 def _summary(recipe: Mapping[str, object]) -> str:
     """The settings of a recipe that are one value, in brackets; lists and tables are in --json."""
     shown = [f"{name}={value}" for name, value in recipe.items() if not isinstance(value, (list, dict))]
     return f" ({', '.join(shown)})" if shown else ""
-
-
-def _beyond(trial: BuildTrial) -> list[str]:
-    """What a refused candidate was beyond, and by how much."""
-    if trial.kept:
-        return []
-    return [
-        f"  {trial.role} {trial.precision}: {name} {found:.4g}, limit {trial.limits[name]:g}"
-        for name, found in trial.figures.items()
-        if name in trial.limits and not _within(name, found, trial.limits[name])
-    ]
-
-
-def _within(name: str, found: float, limit: float) -> bool:
-    threshold = THRESHOLDS.get(cast(Metric, name))
-    return found >= limit if threshold is not None and threshold.bound == "at least" else found <= limit
 
 
 def _show_set(folder: Path, report: Report) -> None:

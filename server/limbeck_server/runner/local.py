@@ -171,7 +171,9 @@ class _Run:
                 resume=job.resume or bool(self.shrunk_from),
             ) as writer:
                 left = [unit for unit in units if unit.index not in writer.finished_units()]
-                made_in = {"bucket": models.bucket, "codec_bucket": models.images_at_a_time}
+                made_in: dict[str, object] = {"bucket": models.bucket, "codec_bucket": models.images_at_a_time}
+                if self.layout and self.layout.tile:
+                    made_in["tile"] = self.layout.tile
                 for event in job.method.distill(left, self.source, models):
                     if isinstance(event, DistilledImages):
                         rows = [{**row, **made_in} for row in event.rows or [{}] * len(event.images)]

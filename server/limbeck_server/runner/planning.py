@@ -15,7 +15,8 @@ from limbeck.budget import format_nbytes
 from limbeck.cache import Cache
 from limbeck.data.base import ImageSource
 from limbeck.diffusion.models import Models, arrays_of, generating_graphs, open_models
-from limbeck.errors import BudgetError, MemoryLimitError
+from limbeck.diffusion.tiling import Tiling
+from limbeck.errors import BudgetError, LimbeckError, MemoryLimitError
 from limbeck.memory.planner import CODEC, Job, Layout, Plan, Profiles, plan, predict, together
 from limbeck.memory.process import give_back, usage
 from limbeck.memory.profile import BATCH, Profile, measure_each
@@ -27,6 +28,9 @@ from limbeck.pack import Pack, Role
 LARGEST_BUCKET = 16
 _AFFORDABLE_SECONDS = 20.0
 """What measuring one engine in the larger buckets may take; beyond it they follow by a straight line."""
+
+_SMALLEST_TILE = 16
+"""In latents; a smaller tile is mostly edge."""
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -82,7 +86,25 @@ class Planner:
             arrays=arrays_of(self.pack, picture_nbytes=picture_nbytes),
             tiles={},
         )
-        return self._settled(job, graphs, models)
+        try:
+            return self._settled(job, graphs, models)
+        except BudgetError:
+            tiled = self._tiled(job, graphs, models)
+            if not tiled.tiles:
+                raise
+            return self._settled(tiled, graphs, models)
+
+    def _tiled(self, job: Job, graphs: Mapping[Role, Graph], models: Models) -> Job:
+        """The job with what the codec costs on tiles of a half and a quarter of the image, one at a time."""
+        side = models.latent_shape[-1]
+        profiles, tiles = dict(job.profiles), {}
+        for tile in (side // 2, side // 4):
+            if tile < _SMALLEST_TILE or not all(_any_size(graphs[role]) for role in CODEC):
+                continue
+            made = {role: self._measured(role, graphs[role], models, [1], tile=tile).get(1) for role in CODEC}
+            profiles |= {(role, tile, 1): profile for role, profile in made.items() if profile is not None}
+            tiles[tile] = Tiling.of(tile).count(side, side)
+        return replace(job, profiles=_complete(profiles, job.roles), tiles=tiles)
 
     def _base(self, work: Work) -> int:
         """Private memory of this process with all imported that will be."""
@@ -126,6 +148,8 @@ class Planner:
     def _profiles(self, role: Role, graph: Graph, models: Models, buckets: list[int]) -> Profiles:
         """Profiles of one engine in every bucket in which it fits."""
         found = self._measured(role, graph, models, buckets[:2])
+        if not found and role in CODEC:
+            return {}  # on tiles it may fit
         if not found:
             raise self._too_large(role)
         rest = [bucket for bucket in buckets[2:] if len(found) == 2]
@@ -138,10 +162,12 @@ class Planner:
                 found |= {bucket: _on_the_line(small, large, bucket) for bucket in rest}
         return {(role, None, bucket): profile for bucket, profile in found.items()}
 
-    def _measured(self, role: Role, graph: Graph, models: Models, buckets: list[int]) -> dict[int, Profile]:
+    def _measured(
+        self, role: Role, graph: Graph, models: Models, buckets: list[int], *, tile: int | None = None
+    ) -> dict[int, Profile]:
         """Remembered or measured now; without the buckets that do not fit."""
         remembered = RememberedProfiles(self.cache)
-        sizes = {bucket: sizes_of(role, graph, models, bucket) for bucket in buckets}
+        sizes = {bucket: sizes_of(role, graph, models, bucket, tile=tile) for bucket in buckets}
         found = {bucket: remembered.get(graph, self.backend, sizes[bucket]) for bucket in buckets}
         missing = [bucket for bucket, profile in found.items() if profile is None]
         if missing:
@@ -153,8 +179,9 @@ class Planner:
                     found[bucket] = profile
         return {bucket: profile for bucket, profile in found.items() if profile is not None}
 
-    def _too_large(self, role: Role) -> BudgetError:
-        assert self.budget_nbytes is not None, "without a budget nothing is refused"
+    def _too_large(self, role: Role) -> LimbeckError:
+        if self.budget_nbytes is None:
+            return MemoryLimitError(f"engine {role} does not fit into the memory that the system grants, in any bucket")
         entry = self.pack.manifest.graphs[role]
         stored = sum(self.pack.manifest.files[name].nbytes for name in (entry.file, *entry.external))
         return BudgetError(
@@ -185,15 +212,23 @@ def refuse_small(budget_nbytes: int) -> None:
         )
 
 
-def sizes_of(role: Role, graph: Graph, models: Models, bucket: int) -> dict[str, int]:
-    """The size of every free dimension of `graph` when it makes whole images in this bucket."""
-    side = models.image_size if role == "encoder" else models.latent_shape[-1]
+def sizes_of(role: Role, graph: Graph, models: Models, bucket: int, *, tile: int | None = None) -> dict[str, int]:
+    """The size of every free dimension of `graph` when it makes images in this bucket, whole or in tiles."""
+    latents = models.latent_shape[-1]
+    side = tile or latents
+    if role == "encoder":
+        side *= models.image_size // latents
     sizes = {BATCH: bucket}
     for tensor in graph.spec.inputs:
         for dimension in tensor.shape[2:]:
             if isinstance(dimension, str):
                 sizes[dimension] = side
     return sizes
+
+
+def _any_size(graph: Graph) -> bool:
+    """Whether a graph of the codec takes images of any height and width."""
+    return all(isinstance(size, str) for tensor in graph.spec.inputs for size in tensor.shape[2:])
 
 
 def _nothing_loaded(graphs: Iterable[Role]) -> Layout:
@@ -220,12 +255,9 @@ def _line(small: int, large: int, steps: float) -> int:
 
 
 def _complete(profiles: Profiles, roles: Iterable[Role]) -> Profiles:
-    """Without the buckets that some engine does not fit in: they are no choice for the others either."""
-    buckets = {
-        codec: set.intersection(*({b for role, _, b in profiles if role == one} for one in members))
-        for codec, members in (
-            (True, [role for role in roles if role in CODEC]),
-            (False, [role for role in roles if role not in CODEC]),
-        )
-    }
-    return {key: profile for key, profile in profiles.items() if key[2] in buckets[key[0] in CODEC]}
+    """Without the sizes that some engine does not fit in: they are no choice for the others either."""
+    kept: dict[tuple[Role, int | None, int], Profile] = {}
+    for group in ([role for role in roles if role in CODEC], [role for role in roles if role not in CODEC]):
+        shared = set.intersection(*({key[1:] for key in profiles if key[0] == role} for role in group))
+        kept |= {key: profile for key, profile in profiles.items() if key[0] in group and key[1:] in shared}
+    return kept

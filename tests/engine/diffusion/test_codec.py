@@ -99,3 +99,16 @@ def test_the_posteriors_spread_is_scaled_as_its_mean_and_clamped_as_diffusers_do
     _, std = model.posterior(images(rng))
     assert std.dtype == np.float32
     np.testing.assert_allclose(std, np.broadcast_to(raw_std / CHANNELS[1], std.shape), rtol=1e-5)
+
+
+def test_on_tiles_a_codec_of_single_pixels_makes_the_same(rng):
+    latents = rng.standard_normal((2, 3, 40, 24)).astype(np.float32)
+    whole, _, _ = codec()
+    pixels = tensor("pixels", "batch", 3, "height", "width")
+    coded = tensor("latents", "batch", 3, "height", "width")
+    encoder, _ = function_engine([pixels], [coded], lambda pixels: {"latents": 2 * pixels})
+    decoder, decoded = function_engine([coded], [pixels], lambda latents: {"pixels": latents / 2})
+    tiles = PackCodec(INFO, encoder, decoder, bucket=1, tile=16)
+    np.testing.assert_allclose(tiles.decode(latents), whole.decode(latents), atol=1e-6)
+    np.testing.assert_allclose(tiles.encode(whole.decode(latents)), whole.encode(whole.decode(latents)), atol=1e-5)
+    assert {feeds["latents"].shape for feeds in decoded} == {(1, 3, 16, 16)}

@@ -179,3 +179,13 @@ def test_no_rows_of_a_condition_are_a_condition():
 def test_joined_conditions_follow_each_other():
     one, two = ClassCondition(np.array([1])), ClassCondition(np.array([2, 3]))
     np.testing.assert_array_equal(one.join(two).class_ids, [1, 2, 3])
+
+
+def test_what_was_prepared_is_not_asked_of_the_conditioner_again():
+    model = closed(bucket=2)
+    condition = ClassCondition(np.array([0, 1, 0]))
+    model.denoiser.prepare(np.array([7, 3]), condition)
+    asked = len(model.conditioner_calls)
+    model.denoiser(np.zeros((3, *SHAPE), np.float32), np.array([3, 7, 7]), condition)
+    assert {pair for call in model.pairs for pair in call} == {(7, 0), (7, 1), (3, 0), (3, 1)}
+    assert len(model.conditioner_calls) == asked

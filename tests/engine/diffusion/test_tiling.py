@@ -1,5 +1,7 @@
 """Tiles against the whole, for networks whose receptive field is known."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,7 +73,7 @@ def test_tiles_cover_a_side_and_neighbors_share_the_overlap(tile, overlap, more)
     starts = Tiling(tile=tile, overlap=overlap).starts(length)
     assert starts[0] == 0
     assert starts[-1] + tile == length
-    assert all(0 < b - a <= tile - overlap for a, b in zip(starts, starts[1:], strict=False))
+    assert all(0 < b - a <= tile - overlap for a, b in pairwise(starts))
 
 
 def test_the_same_picture_on_every_tile_has_no_seam():

@@ -28,7 +28,8 @@ def model(pack, role):
 
 
 def describe(unet, prediction="epsilon"):
-    return describe_unet(unet, ExportOptions(), tokens=77, prediction=prediction)
+    states = unet.config.cross_attention_dim
+    return describe_unet(unet, ExportOptions(), tokens=77, states=states, prediction=prediction)
 
 
 def test_conditioner_and_trunk_together_are_the_whole_network(sd_pack, unet, run):

@@ -143,3 +143,37 @@ def test_latents_that_are_not_finite_are_refused(source: ArraySource) -> None:
     method = D4M(ipc=1)
     with pytest.raises(Exception, match="not finite"):
         list(method.distill(method.units(source), source, broken))
+
+
+def test_waiting_with_the_decoder_changes_no_image(source: ArraySource) -> None:
+    method = D4M(ipc=2, num_steps=5)
+    at_once = images(method, source)
+    models = dataclasses.replace(gaussian_models(), wave=100)
+    events = method.distill(method.units(source), source, models)
+    waited = [event.images for event in events if isinstance(event, DistilledImages)]
+    assert all(np.array_equal(*both) for both in zip(at_once, waited, strict=True))
+
+
+def test_every_condition_that_a_wave_needs_is_prepared_before_it_is_denoised(source: ArraySource) -> None:
+    models = gaussian_models()
+    recorded = Recorded(models.denoiser)
+    seen: list[tuple[set[int], int, int]] = []
+
+    def prepare(times: np.ndarray, condition: object) -> None:
+        seen.append((set(times.tolist()), len(condition), len(recorded.times)))  # type: ignore[arg-type]
+
+    models = dataclasses.replace(models, denoiser=recorded, prepare=prepare, wave=100)
+    method = D4M(ipc=2, num_steps=5)
+    list(method.distill(method.units(source), source, models))
+    ((times, conditions, calls_before),) = seen
+    assert {int(time) for asked in recorded.times for time in asked} == times
+    assert conditions == 6 + 1, "the samples' classes, and none"
+    assert calls_before == 0
+
+
+def test_its_work_counts_the_calls_that_it_makes(source: ArraySource) -> None:
+    models = gaussian_models(bucket=4)
+    recorded = Recorded(models.denoiser)
+    method = D4M(ipc=2, num_steps=5, guidance_scale=1.0)
+    list(method.distill(method.units(source), source, dataclasses.replace(models, denoiser=recorded)))
+    assert method.work(source, models).trunk_calls(4) == len(recorded.times)

@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from limbeck.backends.onnxruntime import OnnxRuntime
+from limbeck.engine import compile
 from limbeck.errors import ConfigError
 from limbeck.pack import Pack
 from limbeck.precision import PRECISIONS
@@ -211,3 +215,27 @@ def test_a_shipped_graph_keeps_the_promise_of_int8(tmp_path, rng, role):
     graph, feeds = Pack.open("mini").graph(role).path, mini_feeds(role, rng)
     write_int8(graph, tmp_path / "int8.onnx")
     assert relative_error(run(tmp_path / "int8.onnx", feeds), run(graph, feeds)) < PRECISIONS["int8"].tolerance
+
+
+def test_a_sample_computes_the_same_whatever_shares_its_call(tmp_path):
+    """The range of dynamic activations is the call's: without a call for each sample, one changes another."""
+    source = Pack.open("mini").graph("trunk")
+    recipe = write_int8(source.path, tmp_path / "model.onnx")
+    graph = replace(source, path=tmp_path / "model.onnx", recipe=str(recipe), one_by_one=True)
+    rng = np.random.default_rng(0)
+    feeds = {
+        tensor.name: np.stack([scale * rng.standard_normal(tensor.shape[1:], np.float32) for scale in (1, 4, 9)])
+        for tensor in source.spec.inputs
+    }
+    with compile(graph, OnnxRuntime()) as engine:
+        together = engine.run(feeds)["prediction"]
+        alone = engine.run({name: array[1:2] for name, array in feeds.items()})["prediction"]
+    assert np.array_equal(together[1:2], alone)
+
+
+def test_a_pack_says_that_samples_of_a_dynamic_int8_graph_must_not_share_a_call():
+    pack = Pack.open("mini")
+    graphs = dict(pack.manifest.graphs)
+    graphs["trunk"] = graphs["trunk"].model_copy(update={"precision": "int8"})
+    as_int8 = Pack(pack.folder, pack.manifest.model_copy(update={"graphs": graphs}))
+    assert (as_int8.graph("trunk").one_by_one, as_int8.graph("encoder").one_by_one) == (True, False)
