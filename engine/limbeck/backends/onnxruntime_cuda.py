@@ -7,7 +7,9 @@ Not measured: no GPU was there when this was written.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
 
 from limbeck.errors import ConfigError
 
@@ -27,6 +29,8 @@ class CudaSettings:
         graphs: Capture one CUDA graph a shape and replay it. Pays for many small kernels; the graph must run on the
             GPU from end to end.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # where it is read from JSON
 
     device: int = 0
     limit_nbytes: int | None = None

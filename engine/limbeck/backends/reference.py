@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -26,12 +26,9 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor
 
-    from limbeck.backends.torch_kernels import Attention, Linear
-
-_DTYPES = (None, "float64")
-_ATTENTIONS = ("sdpa", "math", "xformers")
-_LINEARS = ("float32", "bitsandbytes-int8", "bitsandbytes-nf4")
-_DEVICES = ("cpu", "cuda")
+Attention: TypeAlias = Literal["sdpa", "math", "xformers"]
+Linear: TypeAlias = Literal["float32", "bitsandbytes-int8", "bitsandbytes-nf4"]
+Device: TypeAlias = Literal["cpu", "cuda"]
 
 OPSETS = range(18, 24)
 """The versions of standard ONNX whose operators `torch_ops` computes; their meaning is the same in all of them."""
@@ -61,14 +58,14 @@ class Reference(Backend):
         dtype: Literal["float64"] | None = None,
         attention: Attention = "sdpa",
         linear: Linear = "float32",
-        device: Literal["cpu", "cuda"] = "cpu",
+        device: Device = "cpu",
     ) -> None:
         """Keep the settings; torch is loaded by `compile`."""
         for name, given, known in (
-            ("dtype", dtype, _DTYPES),
-            ("attention", attention, _ATTENTIONS),
-            ("linear", linear, _LINEARS),
-            ("device", device, _DEVICES),
+            ("dtype", dtype, (None, "float64")),
+            ("attention", attention, get_args(Attention)),
+            ("linear", linear, get_args(Linear)),
+            ("device", device, get_args(Device)),
         ):
             if given not in known:
                 raise ConfigError(

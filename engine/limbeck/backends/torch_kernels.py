@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from types import ModuleType
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from limbeck.backends.reference import Attention, Linear
 from limbeck.backends.torch_values import must_be
 from limbeck.errors import BackendUnavailableError
-
-Attention: TypeAlias = Literal["sdpa", "math", "xformers"]
-Linear: TypeAlias = Literal["float32", "bitsandbytes-int8", "bitsandbytes-nf4"]
 
 MIN_WEIGHTS = 4096
 """Smaller products stay as they are, as in transformers, whose users skip what is not worth it."""

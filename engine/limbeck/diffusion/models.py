@@ -18,11 +18,12 @@ from limbeck.diffusion.codec import PackCodec
 from limbeck.diffusion.denoisers import denoiser_roles, make_denoiser
 from limbeck.diffusion.pack_check import check_codec, check_denoiser
 from limbeck.diffusion.schedule import NoiseSchedule
+from limbeck.diffusion.step_cache import StepCache
 from limbeck.errors import ConfigError, PackError
 from limbeck.memory.planner import Layout
 from limbeck.memory.residency import Residency
 from limbeck.memory.work import Arrays
-from limbeck.pack import CodecInfo, DenoiserInfo, DenoiserPart, Pack, Role
+from limbeck.pack import CodecInfo, DenoiserInfo, DenoiserPart, Pack, Role, TensorEntry
 
 
 def _not_needed(times: Times, condition: Condition) -> None:
@@ -68,7 +69,14 @@ class Models:
 
 
 @contextmanager
-def open_models(pack: Pack, backend: Backend, *, bucket: int = 16, layout: Layout | None = None) -> Iterator[Models]:
+def open_models(
+    pack: Pack,
+    backend: Backend,
+    *,
+    bucket: int = 16,
+    layout: Layout | None = None,
+    step_cache: StepCache | None = None,
+) -> Iterator[Models]:
     """Compile the generating networks of `pack` with `backend`; they are closed at the end of the block.
 
     Args:
@@ -76,17 +84,19 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16, layout: Layou
         backend: What runs them.
         bucket: Samples that share a batch, where there is no layout.
         layout: Which networks are loaded together, and in what buckets they run; None loads all of them now.
+        step_cache: When a DiT runs only its outer blocks; None is always the whole network. Whether the quality gate
+            has accepted it is not asked here: see `step_cache.check_gate`.
 
     Raises:
-        ConfigError: `bucket` is below 1.
-        PackError: The pack has no denoiser or no codec, a file is damaged, a graph is not what the manifest says, or
+        ConfigError: `bucket` is below 1, or a step cache for another network than a DiT.
+        PackError: The pack has no denoiser or no codec, or no shallow graph for a step cache, a file is damaged, a graph is not what the manifest says, or
             its noise schedule cannot be followed.
         EngineError: The backend refuses a graph.
     """
     if bucket < 1:
         raise ConfigError(f"bucket must be at least 1, got {bucket}")
     denoiser_info, codec_info, image_size = _parts(pack)
-    graphs = generating_graphs(pack)
+    graphs = generating_graphs(pack, step_cache)
     bucket = layout.bucket if layout else bucket
     codec_bucket = layout.codec_bucket if layout else bucket
     schedule = _schedule(pack)
@@ -97,6 +107,7 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16, layout: Layou
             schedule=schedule,
             bucket=bucket,
             table_nbytes=layout.table_nbytes if layout else None,
+            step_cache=step_cache,
         )
         yield Models(
             denoiser=denoiser,
@@ -119,26 +130,28 @@ def open_models(pack: Pack, backend: Backend, *, bucket: int = 16, layout: Layou
         )
 
 
-def generating_graphs(pack: Pack) -> dict[Role, Graph]:
+def generating_graphs(pack: Pack, step_cache: StepCache | None = None) -> dict[Role, Graph]:
     """The graphs that generate images, by role, in the order in which an image needs them, each checked.
 
     Raises:
+        ConfigError: A step cache for another network than a DiT.
         PackError: The pack has no denoiser or no codec, a file is damaged, or a graph is not what the manifest says.
     """
     denoiser, codec, image_size = _parts(pack)
-    roles: tuple[Role, ...] = ("encoder", *denoiser_roles(denoiser), "decoder")
+    roles: tuple[Role, ...] = ("encoder", *denoiser_roles(denoiser, step_cache), "decoder")
     graphs = {role: pack.graph(role) for role in roles}
     check_denoiser(pack.manifest.name, denoiser, graphs)
     check_codec(pack.manifest.name, codec, image_size, graphs)
     return graphs
 
 
-def arrays_of(pack: Pack, *, picture_nbytes: int = 0) -> Arrays:
+def arrays_of(pack: Pack, *, picture_nbytes: int = 0, step_cache: StepCache | None = None) -> Arrays:
     """The sizes of what lies between the networks of a pack that can generate.
 
     Args:
         pack: The networks.
         picture_nbytes: What decoding a stored picture takes at most.
+        step_cache: With which it denoises.
     """
     denoiser, _, image_size = _parts(pack)
     maker: Role = "conditioner" if "conditioner" in denoiser_roles(denoiser) else "text_encoder"
@@ -146,10 +159,21 @@ def arrays_of(pack: Pack, *, picture_nbytes: int = 0) -> Arrays:
     return Arrays(
         image_nbytes=4 * 3 * image_size**2,
         latent_nbytes=4 * prod(denoiser.latent_shape),
-        condition_nbytes=sum(4 * prod(size for size in one.shape if isinstance(size, int)) for one in made),
+        condition_nbytes=sum(_row_nbytes(one) for one in made),
         condition_each_time=isinstance(denoiser, DenoiserInfo),
         picture_nbytes=picture_nbytes,
+        middle_nbytes=0 if step_cache is None else (step_cache.order + 1) * _middle_nbytes(pack),
+        middle_call_nbytes=0 if step_cache is None else _middle_nbytes(pack),
     )
+
+
+def _middle_nbytes(pack: Pack) -> int:
+    return sum(_row_nbytes(one) for one in pack.manifest.graphs["shallow"].inputs if one.name == "middle")
+
+
+def _row_nbytes(tensor: TensorEntry) -> int:
+    """One row of a float32 tensor whose first dimension is the batch."""
+    return 4 * prod(size for size in tensor.shape if isinstance(size, int))
 
 
 def _parts(pack: Pack) -> tuple[DenoiserPart, CodecInfo, int]:

@@ -54,10 +54,36 @@ class StepCache:
         if self.order not in (0, 1):
             raise ConfigError(f"a step cache foretells with order 0 or 1, got order={self.order}")
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From text, as "every=2" or "every=2,order=1"; what is not said stays as it is by default.
+
+        Raises:
+            ConfigError: Not of that form, or a setting that means nothing.
+        """
+        values: dict[str, int] = {}
+        for part in text.split(","):
+            name, _, value = (word.strip() for word in part.partition("="))
+            if name not in ("every", "order") or name in values or not value.isdecimal():
+                raise ConfigError(
+                    f"'{text}' is no step cache; give every=N and, if wanted, order=0 or order=1: every=2,order=1"
+                )
+            values[name] = int(value)
+        return cls(**values)  # type: ignore[arg-type]  # an order that is neither 0 nor 1 is refused there
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"every={self.every},order={self.order}"
+
     @property
     def recipe(self) -> Mapping[str, int]:
         """As a trial of the role `shallow` names this setting."""
         return {"every": self.every, "order": self.order}
+
+    def full_steps(self, num_steps: int) -> int:
+        """How many of a walk's steps run the whole network: those that start the line, then one in `every`."""
+        first = min(self.order, num_steps)
+        return first + -(-(num_steps - first) // self.every)
 
     def check_steps(self, num_steps: int) -> None:
         """Refuse walks with fewer than `MIN_STEPS` steps; a walk of no step is left alone.
@@ -79,26 +105,31 @@ def check_gate(manifest: PackManifest, cache: StepCache, backend: str) -> None:
     the trial must be of both together: role `shallow`, the trunk's precision, this backend, and `cache.recipe`.
 
     Raises:
-        ConfigError: The pack has no `shallow` graph, or no such trial was kept.
+        ConfigError: No such trial was kept, or the pack has no DiT, or no `shallow` graph.
     """
-    if "shallow" not in manifest.graphs:
-        raise ConfigError(
-            f"pack '{manifest.name}' has no shallow graph, which a step cache runs; "
-            "make one with limbeck.export.step_cache.add_shallow, or turn the cache off"
-        )
+    if manifest.denoiser is None or manifest.denoiser.kind != "dit":
+        raise ConfigError(f"pack '{manifest.name}' has no DiT, and a step cache is made for nothing else; turn it off")
     precision = manifest.graphs["trunk"].precision
-    trials = [
+    tried = [
         trial
         for trial in manifest.trials
         if (trial.role, trial.backend, trial.precision) == ("shallow", backend, precision)
-        and dict(trial.recipe) == dict(cache.recipe)
     ]
-    if not any(trial.kept for trial in trials):
-        found = f"it was refused: {trials[-1].reason}" if trials else "it was not tried"
-        raise ConfigError(
-            f"the quality gate has not accepted every={cache.every}, order={cache.order} for pack '{manifest.name}' "
-            f"at {precision} on {backend}: {found}\nturn the step cache off, or have `limbeck build` try it"
+    own = [trial for trial in tried if dict(trial.recipe) == dict(cache.recipe)]
+    if "shallow" in manifest.graphs and any(trial.kept for trial in own):
+        return
+    if own:
+        found = f"it was refused: {own[-1].reason}\nturn the step cache off, or take more steps without one"
+    else:
+        kept = [",".join(f"{name}={value}" for name, value in trial.recipe.items()) for trial in tried if trial.kept]
+        found = (
+            "it was not tried\nturn the step cache off, "
+            + (f"take --step-cache {' or '.join(kept)}, which passed, " if kept else "")
+            + f"or let the gate judge this one: limbeck build PACK --out NEW --step-cache {cache}"
         )
+    raise ConfigError(
+        f"the quality gate has not accepted {cache} for pack '{manifest.name}' at {precision} on {backend}: {found}"
+    )
 
 
 class CachedDitDenoiser(DitDenoiser):
