@@ -162,13 +162,13 @@ def arrays_of(pack: Pack, *, picture_nbytes: int = 0, step_cache: StepCache | No
         condition_nbytes=sum(_row_nbytes(one) for one in made),
         condition_each_time=isinstance(denoiser, DenoiserInfo),
         picture_nbytes=picture_nbytes,
-        middle_nbytes=0 if step_cache is None else (step_cache.order + 1) * _middle_nbytes(pack),
-        middle_call_nbytes=0 if step_cache is None else _middle_nbytes(pack),
+        middle_nbytes=_middle_nbytes(pack) if step_cache else 0,
+        middles=step_cache.order + 1 if step_cache else 0,
     )
 
 
 def _middle_nbytes(pack: Pack) -> int:
-    return sum(_row_nbytes(one) for one in pack.manifest.graphs["shallow"].inputs if one.name == "middle")
+    return sum(_row_nbytes(one) for one in pack.manifest.graphs["trunk"].outputs if one.name == "middle")
 
 
 def _row_nbytes(tensor: TensorEntry) -> int:

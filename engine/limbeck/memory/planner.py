@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise
 
 from limbeck.budget import format_nbytes
 from limbeck.errors import BudgetError
@@ -40,6 +40,11 @@ _ROW_COPIES = 3
 
 _LATENT_COPIES = 24
 """Copies of a latent while it is denoised: guidance, the sampler's history, predictions with variance."""
+
+
+_MIDDLE_COPIES = 2
+"""Copies of what the middle blocks added to a row, in one call, beside those that are remembered: as the engine gave
+it, and joined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +98,14 @@ class Job:
     """All that a plan depends on beside the budget.
 
     Args:
-        roles: The engines, in the order in which a wave needs them: encoder, what makes conditions, trunk, decoder.
+        roles: The engines, in the order in which a wave needs them: encoder, what makes conditions, trunk (and
+            shallow, with a step cache), decoder.
         base_nbytes: Private memory of the process with everything imported and no engine.
         profiles: What each engine costs.
         work: What is to be done.
         arrays: Sizes of what lies between engines.
         tiles: How many tiles an image is cut in, by tile.
+        full_every: One step in about so many runs the whole trunk, the others the shallow graph; 1 has no step cache.
     """
 
     roles: tuple[Role, ...]
@@ -107,6 +114,7 @@ class Job:
     work: Work
     arrays: Arrays
     tiles: Mapping[int, int]
+    full_every: int = 1
 
     def profile(self, role: Role, layout: Layout) -> Profile:
         """What `role` costs in `layout`."""
@@ -159,8 +167,15 @@ def shrunk(layout: Layout) -> Layout | None:
     if layout.bucket > 1 or layout.codec_bucket > 1:
         half = max(layout.bucket // 2, 1)
         return replace(layout, bucket=half, codec_bucket=max(min(layout.codec_bucket // 2, half), 1))
-    apart = tuple((role,) for group in layout.groups for role in group)
+    apart = turns([role for group in layout.groups for role in group])
     return None if layout.groups == apart else replace(layout, groups=apart)
+
+
+def turns(roles: Sequence[Role]) -> tuple[tuple[Role, ...], ...]:
+    """Each role by itself, but `shallow` with the `trunk` before it: a walk goes back and forth between these two."""
+    return tuple(
+        (role, "shallow") if role == "trunk" and "shallow" in roles else (role,) for role in roles if role != "shallow"
+    )
 
 
 def least_budget(plan: Plan) -> int:
@@ -201,11 +216,12 @@ def layouts(job: Job) -> Iterator[Layout]:
 
 
 def _groupings(job: Job) -> Iterator[tuple[tuple[Role, ...], ...]]:
-    """The roles cut into runs of neighbors, in every way: neighbors run one after another."""
-    for count in range(1 if job.work.interleaved else len(job.roles)):
-        for cuts in combinations(range(1, len(job.roles)), count):
-            edges = (0, *cuts, len(job.roles))
-            yield tuple(job.roles[start:end] for start, end in pairwise(edges))
+    """The turns cut into runs of neighbors, in every way: neighbors run one after another."""
+    parts = turns(job.roles)
+    for count in range(1 if job.work.interleaved else len(parts)):
+        for cuts in combinations(range(1, len(parts)), count):
+            edges = (0, *cuts, len(parts))
+            yield tuple(tuple(chain(*parts[start:end])) for start, end in pairwise(edges))
 
 
 def _waves(job: Job, bucket: int) -> Iterator[int]:
@@ -260,17 +276,21 @@ def _host_nbytes(job: Job, layout: Layout, role: Role) -> int:
     if role == "decoder":
         unfinished = work.images_per_class * arrays.image_nbytes * 2
         return 2 * wave + layout.codec_bucket * arrays.image_nbytes * _IMAGE_COPIES + unfinished
-    row = layout.bucket * 2 * arrays.condition_nbytes * _ROW_COPIES
-    return wave + layout.table_nbytes + row + layout.bucket * arrays.latent_nbytes * _LATENT_COPIES
+    middles = arrays.middle_nbytes * (arrays.middles + _MIDDLE_COPIES)
+    rows = layout.bucket * 2 * (arrays.condition_nbytes * _ROW_COPIES + middles)
+    return wave + layout.table_nbytes + rows + layout.bucket * arrays.latent_nbytes * _LATENT_COPIES
 
 
 def _seconds(job: Job, layout: Layout) -> float:
     """Engine calls and loads; reading and writing images is not in it."""
     work, tiles = job.work, job.tiles.get(layout.tile, 1) if layout.tile else 1
     conditions = work.conditions(work.num_images, each_time=job.arrays.condition_each_time)
+    walked = work.trunk_calls(layout.bucket)
+    full = -(-walked // job.full_every)
     calls: dict[Role, int] = {
         "encoder": work.encode_calls(layout.codec_bucket) * tiles,
-        "trunk": work.trunk_calls(layout.bucket),
+        "trunk": full,
+        "shallow": walked - full,
         "decoder": work.decode_calls(layout.codec_bucket, layout.wave) * tiles,
     }
     loads = -(-work.num_images // layout.wave) if len(layout.groups) > 1 else 1

@@ -85,6 +85,8 @@ class Arrays:
         condition_nbytes: What is kept of one condition: a modulation, or keys and values of a prompt.
         condition_each_time: Whether a condition holds for one time only.
         picture_nbytes: What decoding a stored picture takes at most.
+        middle_nbytes: What a step cache keeps of one row of the denoiser at one step; 0 without.
+        middles: How many of these it remembers.
     """
 
     image_nbytes: int
@@ -92,3 +94,5 @@ class Arrays:
     condition_nbytes: int
     condition_each_time: bool
     picture_nbytes: int
+    middle_nbytes: int = 0
+    middles: int = 0

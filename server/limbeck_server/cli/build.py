@@ -11,7 +11,7 @@ from limbeck.budget import format_nbytes, parse_nbytes
 from limbeck.build.options import Asked, BuildOptions
 from limbeck.errors import ConfigError
 from limbeck.pack import BuildTrial, Pack, Role
-from limbeck_server.cli.options import BackendOption, ProviderOption, ThreadsOption, make_backend
+from limbeck_server.cli.options import BackendOption, BackendSetOption, ProviderOption, ThreadsOption, make_backend
 from limbeck_server.cli.report import JsonOption, Report, reporting
 
 
@@ -33,6 +33,7 @@ def build(
     gate_seconds: Annotated[float, typer.Option(help="About how long the gate may ask one candidate.")] = 240.0,
     seed: Annotated[int, typer.Option(help="Fixes the gate's questions.")] = 0,
     backend: BackendOption = "onnxruntime",
+    backend_set: BackendSetOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -56,7 +57,7 @@ def build(
             quick=quick,
             seed=seed,
         )
-        engines = make_backend(backend, provider, threads)
+        engines = make_backend(backend, provider, threads, backend_set, pack=pack)
         with report.progress():
             manifest = build_pack(Pack.open(pack), out, engines, options, on_step=report.step)
         for trial in manifest.trials:

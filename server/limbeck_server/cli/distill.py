@@ -12,6 +12,7 @@ from limbeck.budget import parse_nbytes
 from limbeck.methods import METHODS, make_method
 from limbeck_server.cli.options import (
     BackendOption,
+    BackendSetOption,
     BucketOption,
     BudgetOption,
     PackOption,
@@ -47,6 +48,7 @@ def distill(
     image_column: Annotated[str | None, typer.Option(help="Parquet: the column with the images.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Parquet: the column with the labels.")] = None,
     backend: BackendOption = "onnxruntime",
+    backend_set: BackendSetOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -64,7 +66,7 @@ def distill(
             pack=pack,
             data=data,
             out=out,
-            backend=make_backend(backend, provider, threads),
+            backend=make_backend(backend, provider, threads, backend_set, pack=pack),
             bucket=bucket,
             budget_nbytes=parse_nbytes(budget) if budget else None,
             skip_unreadable=skip_unreadable,

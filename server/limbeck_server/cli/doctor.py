@@ -20,7 +20,14 @@ from limbeck.errors import EngineError
 from limbeck.pack import Pack, shipped_packs
 from limbeck.probes.machine import installed, probe_machine
 from limbeck.probes.words import estimates, hints, summary
-from limbeck_server.cli.options import BackendOption, PackOption, ProviderOption, ThreadsOption, make_backend
+from limbeck_server.cli.options import (
+    BackendOption,
+    BackendSetOption,
+    PackOption,
+    ProviderOption,
+    ThreadsOption,
+    make_backend,
+)
 from limbeck_server.cli.report import JsonOption, Report, reporting
 
 PACKAGES = ("numpy", "onnxruntime", "pillow", "scikit-learn", "pyarrow", "torch", "diffusers", "onnx", "timm")
@@ -30,6 +37,7 @@ def doctor(
     pack: PackOption = "mini",
     folder: Annotated[Path, typer.Option(help="Where free disk is measured.", exists=True)] = Path(),
     backend: BackendOption = "onnxruntime",
+    backend_set: BackendSetOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     pack_only: Annotated[bool, typer.Option("--pack-only", help="Probe the pack, not every backend.")] = False,
@@ -45,7 +53,7 @@ def doctor(
     with reporting(as_json) as report:
         import onnxruntime as ort
 
-        engines = make_backend(backend, provider, threads)
+        engines = make_backend(backend, provider, threads, backend_set, pack=pack)
         memory = psutil.virtual_memory()
         facts: dict[str, object] = {
             "limbeck": limbeck.__version__,

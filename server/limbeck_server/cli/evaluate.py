@@ -12,7 +12,14 @@ from limbeck.data.distilled import read_distilled
 from limbeck.data.source import open_source
 from limbeck.evaluate.probe import compare, extract, refuse_other_classes
 from limbeck.pack import Pack
-from limbeck_server.cli.options import BackendOption, PackOption, ProviderOption, ThreadsOption, make_backend
+from limbeck_server.cli.options import (
+    BackendOption,
+    BackendSetOption,
+    PackOption,
+    ProviderOption,
+    ThreadsOption,
+    make_backend,
+)
 from limbeck_server.cli.report import JsonOption, reporting
 
 
@@ -26,6 +33,7 @@ def evaluate(
     pack: PackOption = "mini",
     seeds: Annotated[int, typer.Option(min=1, help="Random draws of real images.")] = 5,
     backend: BackendOption = "onnxruntime",
+    backend_set: BackendSetOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -49,7 +57,10 @@ def evaluate(
             done += images
             report.step("features", done, total)
 
-        with open_backbone(opened, make_backend(backend, provider, threads)) as backbone, report.progress():
+        with (
+            open_backbone(opened, make_backend(backend, provider, threads, backend_set, pack=pack)) as backbone,
+            report.progress(),
+        ):
             sets = [extract(source, backbone, on_images=count) for source in sources]
         rows = compare(sets[:-2], sets[-2], sets[-1], seeds=seeds)
         for row in rows:

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import typer
 
 from limbeck.backends.base import Backend
 from limbeck.backends.onnxruntime import CPU, OnnxRuntime
+from limbeck.backends.openvino import OpenVino
 from limbeck.backends.reference import Reference
-from limbeck.errors import ConfigError
+from limbeck.backends.settings import configured
+from limbeck.backends.tensorrt import TensorRt, TensorRtRtx
+from limbeck.build.feeds import symbolic_sizes
+from limbeck.pack import Pack
+from limbeck_server.cli.report import parse_settings
 
-BackendName = Literal["onnxruntime", "reference"]
+BackendName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "reference"]
+
+BACKENDS: Mapping[BackendName, type[Backend]] = {
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+    "tensorrt": TensorRt,
+    "tensorrt-rtx": TensorRtRtx,
+    "reference": Reference,
+}
+
+BATCHES = (1, 8, 64)
+"""The samples that TensorRT's engines take in a call, unless profiles are given: fewest, those it chooses kernels for,
+most."""
 
 BackendOption = Annotated[BackendName, typer.Option(help="What runs the graphs; reference is torch, slow and obvious.")]
+BackendSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend-set",
+        metavar="NAME=VALUE",
+        help="A setting of the backend, such as precision=bfloat16 of openvino or targets=SM86,SM89 of tensorrt-rtx; "
+        "may be repeated. A wrong name is answered with those there are.",
+    ),
+]
 ProviderOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -21,7 +48,8 @@ ProviderOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="Threads for one ONNX Runtime call.", show_default="one a core")
+    int | None,
+    typer.Option(min=1, max=1024, help="Threads for one call of onnxruntime or openvino.", show_default="one a core"),
 ]
 BucketOption = Annotated[
     int | None,
@@ -42,14 +70,33 @@ BudgetOption = Annotated[
 PackOption = Annotated[str, typer.Option(help="A pack folder made by `limbeck export`, or a shipped pack by name.")]
 
 
-def make_backend(name: BackendName, providers: list[str] | None, threads: int | None) -> Backend:
+def make_backend(
+    name: BackendName,
+    providers: Sequence[str] | None,
+    threads: int | None,
+    settings: Sequence[str] | None,
+    *,
+    pack: str,
+) -> Backend:
     """The backend that these options ask for.
 
+    Args:
+        name: Which.
+        providers: As `--backend-set providers=`, a list.
+        threads: As `--backend-set threads=`.
+        settings: What `--backend-set` was given.
+        pack: For TensorRT, whose engines are built for certain sizes: those of this pack, unless profiles are given.
+
     Raises:
-        ConfigError: ONNX Runtime's settings were given for another backend.
+        ConfigError: A setting that the backend does not have, or a value that does not fit.
+        PackError: TensorRT is to take its sizes from a pack that is not there.
     """
-    if name == "onnxruntime":
-        return OnnxRuntime(providers=tuple(providers or (CPU,)), threads=threads)
-    if providers or threads:
-        raise ConfigError(f"--provider and --threads are settings of onnxruntime, not of the {name} backend")
-    return Reference()
+    kind = BACKENDS[name]
+    given = parse_settings(settings or [], option="--backend-set")
+    if providers:
+        given["providers"] = providers
+    if threads:
+        given["threads"] = threads
+    if issubclass(kind, TensorRt) and "profiles" not in given:
+        given["profiles"] = [{**symbolic_sizes(Pack.open(pack).manifest, batch=BATCHES[1]), "batch": BATCHES}]
+    return configured(kind, given)

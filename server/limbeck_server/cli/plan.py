@@ -14,6 +14,7 @@ from limbeck.methods import METHODS, make_method
 from limbeck.pack import Pack
 from limbeck_server.cli.options import (
     BackendOption,
+    BackendSetOption,
     BucketOption,
     BudgetOption,
     PackOption,
@@ -45,6 +46,7 @@ def plan(
     image_column: Annotated[str | None, typer.Option(help="Parquet: the column with the images.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Parquet: the column with the labels.")] = None,
     backend: BackendOption = "onnxruntime",
+    backend_set: BackendSetOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -61,7 +63,7 @@ def plan(
             pack=pack,
             data=data,
             out=Path(),
-            backend=make_backend(backend, provider, threads),
+            backend=make_backend(backend, provider, threads, backend_set, pack=pack),
             bucket=bucket,
             budget_nbytes=parse_nbytes(budget) if budget else None,
             skip_unreadable=skip_unreadable,

@@ -135,13 +135,13 @@ def reporting(as_json: bool) -> Iterator[Report]:
     raise typer.Exit(found.exit_code)
 
 
-def parse_settings(pairs: Sequence[str]) -> Mapping[str, object]:
-    """`--set name=value` pairs; a value that reads as JSON is one (numbers, lists, null), otherwise text."""
+def parse_settings(pairs: Sequence[str], *, option: str = "--set") -> dict[str, object]:
+    """The `name=value` pairs of an option; a value that reads as JSON is one (numbers, lists, null), otherwise text."""
     settings: dict[str, object] = {}
     for pair in pairs:
         name, found, value = pair.partition("=")
         if not found:
-            raise typer.BadParameter(f"--set takes name=value, got '{pair}'")
+            raise typer.BadParameter(f"{option} takes name=value, got '{pair}'")
         try:
             settings[name.strip()] = json.loads(value)
         except json.JSONDecodeError:
