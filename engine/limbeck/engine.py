@@ -105,22 +105,28 @@ def compile(graph: Graph, backend: Backend, *, cache: Cache | None = None) -> En
     Args:
         graph: What to compile.
         backend: What compiles it.
-        cache: Where a backend that builds ahead of time finds what it built before, and leaves what it builds now.
-            Other backends do not use it.
+        cache: Where a backend that builds ahead of time finds what it built before, and leaves what it builds now;
+            None is this user's. Other backends do not use it.
 
     Raises:
         BackendUnavailableError: The backend's package, provider or device is not there.
         EngineError: The backend refuses the graph.
     """
-    key = EngineKey.of(graph, backend)
-    if cache is not None and isinstance(backend, AheadOfTimeBackend):
-        session = backend.load(graph, _built(graph, backend, key, cache))
+    if isinstance(backend, AheadOfTimeBackend):
+        session = backend.load(graph, prebuild(graph, backend, cache=Cache() if cache is None else cache))
     else:
         session = backend.compile(graph)
-    return Engine(graph, session, str(key))
+    return Engine(graph, session, str(EngineKey.of(graph, backend)))
 
 
-def _built(graph: Graph, backend: AheadOfTimeBackend, key: EngineKey, cache: Cache) -> bytes:
+def prebuild(graph: Graph, backend: AheadOfTimeBackend, *, cache: Cache) -> bytes:
+    """What `compile` loads: from the cache, or built now and left there. The device need not be there.
+
+    Raises:
+        BackendUnavailableError: The backend's package is not there, or no target is named and no device is there.
+        EngineError: The backend refuses the graph.
+    """
+    key = EngineKey.of(graph, backend)
     kept = cache.get(key.digest)
     if kept is not None:
         with suppress(FileNotFoundError):  # another process made room since

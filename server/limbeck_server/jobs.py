@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from limbeck.backends.base import Backend
+from limbeck.diffusion.step_cache import StepCache, check_gate
 from limbeck.methods.base import Method
+from limbeck.pack import PackManifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class DistillJob:
         bucket: Samples that share a batch. With the seed, it decides an image. None: what the budget allows, 16
             without one.
         budget_nbytes: The most private memory that the process may have; None sets no limit.
+        step_cache: When a DiT runs only its outer blocks; the quality gate must have accepted it. None is always the
+            whole network.
         skip_unreadable: Leave images out that cannot be decoded, and list them in the manifest.
         resume: Continue what an earlier run of the same job left.
         image_column: Parquet only: the column with the images, if not the obvious one.
@@ -38,10 +42,20 @@ class DistillJob:
     backend: Backend
     bucket: int | None = None
     budget_nbytes: int | None = None
+    step_cache: StepCache | None = None
     skip_unreadable: bool = False
     resume: bool = False
     image_column: str | None = None
     label_column: str | None = None
+
+    def check_step_cache(self, manifest: PackManifest) -> None:
+        """Refuse a step cache that the quality gate has not accepted for this pack on this backend.
+
+        Raises:
+            ConfigError: With what would work.
+        """
+        if self.step_cache is not None:
+            check_gate(manifest, self.step_cache, self.backend.name)
 
     def settings(self) -> dict[str, object]:
         """The method's name and every setting, for the manifest."""

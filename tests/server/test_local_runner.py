@@ -12,7 +12,8 @@ from PIL import Image
 
 from limbeck.backends.base import Graph, Session
 from limbeck.backends.null import Null
-from limbeck.errors import Interrupted, LimbeckError, OutputError
+from limbeck.diffusion.step_cache import StepCache
+from limbeck.errors import ConfigError, Interrupted, LimbeckError, OutputError
 from limbeck.methods.d4m import D4M
 from limbeck_server.jobs import DistillJob
 from limbeck_server.runner.local import run_distill
@@ -129,3 +130,10 @@ def test_images_that_were_skipped_are_in_the_manifest(job: DistillJob) -> None:
     assert [Path(name).name for name, _ in result.skipped] == ["torn.png"]
     manifest = json.loads((job.out / "manifest.json").read_text())
     assert [Path(entry["name"]).name for entry in manifest["skipped"]] == ["torn.png"]
+
+
+def test_a_step_cache_that_the_gate_has_not_accepted_is_refused_before_anything_is_compiled(job: DistillJob) -> None:
+    with pytest.raises(ConfigError, match="has not accepted every=2,order=1 for pack 'mini' at fp32 on null"):
+        run_distill(dataclasses.replace(job, step_cache=StepCache()))
+    assert isinstance(job.backend, Counting)
+    assert job.backend.compiled == []

@@ -10,11 +10,13 @@ from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.cache import Cache
 from limbeck.data.source import open_source
 from limbeck.data.stored import StoredSource
-from limbeck.errors import BudgetError
+from limbeck.diffusion.step_cache import StepCache
+from limbeck.errors import BudgetError, ConfigError
 from limbeck.memory.process import usage
+from limbeck.memory.work import Walk, Work
 from limbeck.methods.d4m import D4M
 from limbeck.pack import Pack
-from limbeck_server.runner.planning import Planner
+from limbeck_server.runner.planning import Planner, refuse_short
 
 METHOD = D4M(ipc=1, num_steps=4)
 
@@ -39,6 +41,11 @@ def planner(cache: Cache, budget_nbytes: int | None, bucket: int | None = None) 
     return Planner(pack=Pack.open("mini"), backend=backend, budget_nbytes=budget_nbytes, bucket=bucket, cache=cache)
 
 
+def work(num_steps: int) -> Work:
+    walk = Walk(samples=1, step_rows=(2,) * num_steps)
+    return Work(class_images=(1,), images_per_class=1, walks=(walk,), condition_times=num_steps, scratch_nbytes=0)
+
+
 def test_a_plan_is_the_same_when_its_profiles_are_remembered(source: StoredSource, cache: Cache) -> None:
     made = [planner(cache, 4 * 2**30).plan(METHOD, source, picture_nbytes=0) for _ in range(2)]
     assert made[0].layout == made[1].layout
@@ -59,3 +66,12 @@ def test_a_budget_that_leaves_nothing_for_an_engine_is_refused(source: StoredSou
     budget = usage().private_nbytes + 2**20  # the child is smaller than this process, and has room for little
     with pytest.raises(BudgetError, match="nothing fits in"):
         planner(cache, budget).plan(METHOD, source, picture_nbytes=0)
+
+
+def test_a_walk_that_is_too_short_for_a_step_cache_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 25 steps, this one has 24"):
+        refuse_short(work(24), StepCache())
+
+
+def test_without_a_step_cache_no_walk_is_too_short() -> None:
+    refuse_short(work(1), None)

@@ -89,8 +89,8 @@ def open_models(
 
     Raises:
         ConfigError: `bucket` is below 1, or a step cache for another network than a DiT.
-        PackError: The pack has no denoiser or no codec, or no shallow graph for a step cache, a file is damaged, a graph is not what the manifest says, or
-            its noise schedule cannot be followed.
+        PackError: The pack has no denoiser, no codec, or for a step cache no shallow graph; a file is damaged, a graph
+            is not what the manifest says, or its noise schedule cannot be followed.
         EngineError: The backend refuses a graph.
     """
     if bucket < 1:

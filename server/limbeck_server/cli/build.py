@@ -7,11 +7,20 @@ from typing import Annotated, cast, get_args
 
 import typer
 
+from limbeck.backends.base import AheadOfTimeBackend, Backend
 from limbeck.budget import format_nbytes, parse_nbytes
 from limbeck.build.options import Asked, BuildOptions
+from limbeck.cache import Cache
 from limbeck.errors import ConfigError
 from limbeck.pack import BuildTrial, Pack, Role
-from limbeck_server.cli.options import BackendOption, BackendSetOption, ProviderOption, ThreadsOption, make_backend
+from limbeck_server.cli.options import (
+    BackendOption,
+    BackendSetOption,
+    ProviderOption,
+    ThreadsOption,
+    make_backend,
+    step_cache_of,
+)
 from limbeck_server.cli.report import JsonOption, Report, reporting
 
 
@@ -32,6 +41,21 @@ def build(
     quick: Annotated[bool, typer.Option("--quick", help="Ask the quality gate's fewest questions.")] = False,
     gate_seconds: Annotated[float, typer.Option(help="About how long the gate may ask one candidate.")] = 240.0,
     seed: Annotated[int, typer.Option(help="Fixes the gate's questions.")] = 0,
+    step_cache: Annotated[
+        str | None,
+        typer.Option(
+            help="Cut the DiT, and have the gate judge a step cache, such as every=2,order=1, together with the "
+            "precision that was kept. What it accepts, limbeck distill --step-cache may use.",
+            show_default="none",
+        ),
+    ] = None,
+    ahead_of_time: Annotated[
+        bool,
+        typer.Option(
+            "--ahead-of-time",
+            help="Only build tensorrt-rtx engines, into the cache, for GPUs that are elsewhere; nothing is measured.",
+        ),
+    ] = False,
     backend: BackendOption = "onnxruntime",
     backend_set: BackendSetOption = None,
     provider: ProviderOption = None,
@@ -45,6 +69,7 @@ def build(
 
     Example: limbeck build mini --out packs/mini-int8 --precision int8
     """
+    from limbeck.build.ahead import build_ahead
     from limbeck.build.build import build_pack
 
     with reporting(as_json) as report:
@@ -56,10 +81,15 @@ def build(
             gate_seconds=gate_seconds,
             quick=quick,
             seed=seed,
+            step_cache=step_cache_of(step_cache),
         )
         engines = make_backend(backend, provider, threads, backend_set, pack=pack)
         with report.progress():
-            manifest = build_pack(Pack.open(pack), out, engines, options, on_step=report.step)
+            if ahead_of_time:
+                builder = _ahead_of_time(engines)
+                manifest = build_ahead(Pack.open(pack), out, builder, options, cache=Cache(), on_step=report.step)
+            else:
+                manifest = build_pack(Pack.open(pack), out, engines, options, on_step=report.step)
         for trial in manifest.trials:
             report.event("trial", **trial.model_dump(mode="json"))
         show_trials(report, manifest.trials)
@@ -75,17 +105,43 @@ def show_trials(report: Report, trials: tuple[BuildTrial, ...]) -> None:
         return
     report.table(
         "what was tried",
-        ["graph", "precision", "kept", "ms a call", "of fp32's time", "peak memory", "file"],
+        ["graph", "precision", "kept", "ms a call", "of the time before", "peak memory", "file"],
         [_row(trial) for trial in trials],
     )
     for trial in trials:
-        report.say(f"  {trial.role} {trial.precision} {'kept' if trial.kept else 'refused'}: {trial.reason}")
+        report.say(f"  {_name(trial)} {_outcome(trial)}: {trial.reason}")
+
+
+def _ahead_of_time(backend: Backend) -> AheadOfTimeBackend:
+    """The backend, which must be one that builds ahead of time."""
+    if not isinstance(backend, AheadOfTimeBackend):
+        raise ConfigError(
+            f"the {backend.name} backend builds nothing ahead of time; ask for "
+            "--backend tensorrt-rtx --backend-set targets=SM86,SM89"
+        )
+    return backend
+
+
+def _name(trial: BuildTrial) -> str:
+    """The graph and its precision, and of a step cache the setting."""
+    if trial.role != "shallow":
+        return f"{trial.role} {trial.precision}"
+    return f"step cache {','.join(f'{name}={value}' for name, value in trial.recipe.items())} at {trial.precision}"
+
+
+def _outcome(trial: BuildTrial) -> str:
+    if trial.kept:
+        return "kept"
+    return "built" if "engine_nbytes" in trial.figures else "refused"
 
 
 def _row(trial: BuildTrial) -> list[str]:
     found = trial.figures
     if not found:
         return [trial.role, trial.precision, "no", "", "", "", ""]
+    if "engine_nbytes" in found:
+        nbytes = format_nbytes(int(found["engine_nbytes"]))
+        return [trial.role, trial.precision, "not measured", "", "", "", nbytes]
     return [
         trial.role,
         trial.precision,

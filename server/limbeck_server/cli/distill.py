@@ -17,8 +17,10 @@ from limbeck_server.cli.options import (
     BudgetOption,
     PackOption,
     ProviderOption,
+    StepCacheOption,
     ThreadsOption,
     make_backend,
+    step_cache_of,
 )
 from limbeck_server.cli.plan import plan_line
 from limbeck_server.cli.report import JsonOption, Report, parse_settings, reporting
@@ -41,6 +43,7 @@ def distill(
     seed: Annotated[int, typer.Option(help="With class and index, fixes every image.")] = 0,
     budget: BudgetOption = None,
     bucket: BucketOption = None,
+    step_cache: StepCacheOption = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave broken images out and list them in the manifest.")
     ] = False,
@@ -69,6 +72,7 @@ def distill(
             backend=make_backend(backend, provider, threads, backend_set, pack=pack),
             bucket=bucket,
             budget_nbytes=parse_nbytes(budget) if budget else None,
+            step_cache=step_cache_of(step_cache),
             skip_unreadable=skip_unreadable,
             resume=resume,
             image_column=image_column,

@@ -14,6 +14,7 @@ from limbeck.backends.reference import Reference
 from limbeck.backends.settings import configured
 from limbeck.backends.tensorrt import TensorRt, TensorRtRtx
 from limbeck.build.feeds import symbolic_sizes
+from limbeck.diffusion.step_cache import StepCache
 from limbeck.pack import Pack
 from limbeck_server.cli.report import parse_settings
 
@@ -67,7 +68,24 @@ BudgetOption = Annotated[
         show_default="no limit",
     ),
 ]
+StepCacheOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Run only the outer blocks of a DiT on some steps, as every=2 or every=2,order=1. The quality gate must "
+        "have accepted it (limbeck build --step-cache), and a walk have 25 steps.",
+        show_default="off",
+    ),
+]
 PackOption = Annotated[str, typer.Option(help="A pack folder made by `limbeck export`, or a shipped pack by name.")]
+
+
+def step_cache_of(text: str | None) -> StepCache | None:
+    """The step cache that `--step-cache` was given, or None.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    return None if text is None else StepCache.parse(text)
 
 
 def make_backend(

@@ -19,8 +19,10 @@ from limbeck_server.cli.options import (
     BudgetOption,
     PackOption,
     ProviderOption,
+    StepCacheOption,
     ThreadsOption,
     make_backend,
+    step_cache_of,
 )
 from limbeck_server.cli.report import JsonOption, parse_settings, reporting
 from limbeck_server.jobs import DistillJob
@@ -40,6 +42,7 @@ def plan(
     ] = None,
     budget: BudgetOption = None,
     bucket: BucketOption = None,
+    step_cache: StepCacheOption = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave broken images out of the count.")
     ] = False,
@@ -66,6 +69,7 @@ def plan(
             backend=make_backend(backend, provider, threads, backend_set, pack=pack),
             bucket=bucket,
             budget_nbytes=parse_nbytes(budget) if budget else None,
+            step_cache=step_cache_of(step_cache),
             skip_unreadable=skip_unreadable,
             image_column=image_column,
             label_column=label_column,
@@ -75,12 +79,14 @@ def plan(
         keep_heap_small()
         with limited(job.budget_nbytes), PeakMeter() as meter, report.progress():
             opened = Pack.open(pack)
+            job.check_step_cache(opened.manifest)
             source, picture_nbytes = checked_source(job, meter, report.step)
             planner = Planner(
                 pack=opened,
                 backend=job.backend,
                 budget_nbytes=job.budget_nbytes,
                 bucket=bucket,
+                step_cache=job.step_cache,
                 on_progress=report.step,
             )
             found = planner.plan(job.method, source, picture_nbytes=picture_nbytes)

@@ -24,7 +24,7 @@ from limbeck.memory.process import PeakMeter, give_back, keep_heap_small, limite
 from limbeck.methods.base import DistilledImages
 from limbeck.pack import Pack
 from limbeck_server.jobs import DistillJob
-from limbeck_server.runner.planning import LARGEST_BUCKET, Planner, refuse_small
+from limbeck_server.runner.planning import LARGEST_BUCKET, Planner, refuse_short, refuse_small
 
 OnProgress = Callable[[str, int, int], None]
 OnEvent = Callable[[str, Mapping[str, object]], None]
@@ -80,6 +80,7 @@ def run_distill(
         keep_heap_small()
     with limited(job.budget_nbytes), PeakMeter() as meter:
         pack = Pack.open(job.pack)
+        job.check_step_cache(pack.manifest)
         source, picture_nbytes = checked_source(job, meter, progress)
         run = _Run(job, pack, source, meter, progress, on_event)
         if job.budget_nbytes is not None:
@@ -88,6 +89,7 @@ def run_distill(
                 backend=job.backend,
                 budget_nbytes=job.budget_nbytes,
                 bucket=job.bucket,
+                step_cache=job.step_cache,
                 on_progress=progress,
             )
             run.follow(planner.plan(job.method, source, picture_nbytes=picture_nbytes))
@@ -152,15 +154,21 @@ class _Run:
         self.on_event("out_of_memory", {"bucket": after.bucket, "was": before.bucket, "reason": refused})
 
     def _unplanned(self) -> Layout:
-        return together(tuple(generating_graphs(self.pack)), bucket=self.job.bucket or LARGEST_BUCKET)
+        return together(
+            tuple(generating_graphs(self.pack, self.job.step_cache)), bucket=self.job.bucket or LARGEST_BUCKET
+        )
 
     def _attempt(self) -> None:
         job = self.job
         bucket = LARGEST_BUCKET if job.bucket is None else job.bucket
-        with open_models(self.pack, job.backend, bucket=bucket, layout=self.layout) as models:
+        with open_models(
+            self.pack, job.backend, bucket=bucket, layout=self.layout, step_cache=job.step_cache
+        ) as models:
             job.method.check(self.source, models)
+            work = job.method.work(self.source, models)
+            refuse_short(work, job.step_cache)
             # before memory is short: OpenBLAS ends the process if it is refused its buffers
-            job.method.work(self.source, models).warm_up()
+            work.warm_up()
             units = job.method.units(self.source)
             with DistilledWriter.start(
                 job.out,
@@ -190,6 +198,7 @@ class _Run:
             "pack": {"name": self.pack.manifest.name, "digest": self.pack.digest},
             "backend": {"name": job.backend.name, "fingerprint": job.backend.fingerprint()},
             "engines": dict(models.engines),
+            "step_cache": dict(job.step_cache.recipe) if job.step_cache else None,
             "bucket": job.bucket if job.bucket or job.budget_nbytes else LARGEST_BUCKET,
             "image_size": models.image_size,
             "source": self.source.describe(),

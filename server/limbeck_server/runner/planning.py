@@ -15,6 +15,7 @@ from limbeck.budget import format_nbytes
 from limbeck.cache import Cache
 from limbeck.data.base import ImageSource
 from limbeck.diffusion.models import Models, arrays_of, generating_graphs, open_models
+from limbeck.diffusion.step_cache import StepCache
 from limbeck.diffusion.tiling import Tiling
 from limbeck.errors import BudgetError, LimbeckError, MemoryLimitError
 from limbeck.memory.planner import CODEC, Job, Layout, Plan, Profiles, plan, predict, together
@@ -44,6 +45,7 @@ class Planner:
         backend: What runs them.
         budget_nbytes: The most private memory; None predicts what happens without a plan.
         bucket: The denoiser's bucket, if it is not to be chosen.
+        step_cache: With which the denoiser runs.
         cache: Where profiles are remembered.
         on_progress: Called with "measuring", done and total.
     """
@@ -52,6 +54,7 @@ class Planner:
     backend: Backend
     budget_nbytes: int | None
     bucket: int | None
+    step_cache: StepCache | None = None
     cache: Cache = field(default_factory=Cache)
     on_progress: OnProgress = lambda stage, done, total: None
 
@@ -67,10 +70,12 @@ class Planner:
             BudgetError: No plan fits; it says what would.
             LimbeckError: The method refuses the source or the pack.
         """
-        graphs = generating_graphs(self.pack)
-        with open_models(self.pack, self.backend, layout=_nothing_loaded(graphs)) as models:
+        graphs = generating_graphs(self.pack, self.step_cache)
+        layout = _nothing_loaded(graphs)
+        with open_models(self.pack, self.backend, layout=layout, step_cache=self.step_cache) as models:
             method.check(source, models)
             work = method.work(source, models)
+        refuse_short(work, self.step_cache)
         base_nbytes = self._base(work)
         buckets = self._buckets(work)
         profiles: dict[tuple[Role, int | None, int], Profile] = {}
@@ -83,8 +88,9 @@ class Planner:
             base_nbytes=base_nbytes,
             profiles=_complete(profiles, graphs),
             work=work,
-            arrays=arrays_of(self.pack, picture_nbytes=picture_nbytes),
+            arrays=arrays_of(self.pack, picture_nbytes=picture_nbytes, step_cache=self.step_cache),
             tiles={},
+            full_every=self.step_cache.every if self.step_cache else 1,
         )
         try:
             return self._settled(job, graphs, models)
@@ -210,6 +216,17 @@ def refuse_small(budget_nbytes: int) -> None:
             budget_nbytes=budget_nbytes,
             largest_part="process",
         )
+
+
+def refuse_short(work: Work, step_cache: StepCache | None) -> None:
+    """Refuse work with a walk that is too short for the step cache.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if step_cache is not None:
+        for walk in work.walks:
+            step_cache.check_steps(len(walk.step_rows))
 
 
 def sizes_of(role: Role, graph: Graph, models: Models, bucket: int, *, tile: int | None = None) -> dict[str, int]:

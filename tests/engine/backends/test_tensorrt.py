@@ -51,14 +51,19 @@ def int8(graph, folder):
     return replace(graph, path=folder / "model.onnx")
 
 
-@pytest.fixture(scope="module")
-def unet_block(tmp_path_factory):
-    """A down block with self and cross attention of a UNet, as diffusers has it."""
-    torch = pytest.importorskip("torch")
-    blocks = pytest.importorskip("diffusers.models.unets.unet_2d_blocks")
+def exported(network, spec, folder):
     from limbeck.export.graph import Tracing, write_graph
     from limbeck.export.options import ExportOptions
 
+    tracing = Tracing(network=network, spec=spec, sizes={"batch": 2, "latent_height": 8, "latent_width": 8})
+    written = write_graph(tracing, folder, "decoder", ExportOptions(weights="float32"))
+    return Graph(folder / written.file, spec, digest="0" * 64)
+
+
+def unet_block(folder):
+    """A down block with self and cross attention of a UNet, as diffusers has it."""
+    torch = pytest.importorskip("torch")
+    blocks = pytest.importorskip("diffusers.models.unets.unet_2d_blocks")
     torch.manual_seed(0)
     block = blocks.CrossAttnDownBlock2D(
         in_channels=32,
@@ -82,19 +87,39 @@ def unet_block(tmp_path_factory):
         (tensor("x", "batch", 32, 16, 16), tensor("time", "batch", 128), tensor("text", "batch", 77, 96)),
         (tensor("y", "batch", 64, 8, 8),),
     )
-    folder = tmp_path_factory.mktemp("unet")
-    tracing = Tracing(network=Block(), spec=spec, sizes={"batch": 2})
-    written = write_graph(tracing, folder, "trunk", ExportOptions(weights="float32"))
-    return Graph(folder / written.file, spec, digest="0" * 64)
+    return exported(Block(), spec, folder)
 
 
-NETWORKS = ["conditioner", "trunk", "encoder", "decoder", "backbone", "unet block"]
+def kl_decoder(folder):
+    """The decoder of an `AutoencoderKL`: its convolutions, group norms, and the attention in the middle."""
+    torch = pytest.importorskip("torch")
+    diffusers = pytest.importorskip("diffusers")
+    from limbeck.export.codec import Decoder
+
+    torch.manual_seed(0)
+    codec = diffusers.AutoencoderKL(
+        block_out_channels=(16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        latent_channels=4,
+    ).eval()
+    spec = GraphSpec(
+        (tensor("latents", "batch", 4, "latent_height", "latent_width"),),
+        (tensor("pixels", "batch", 3, "height", "width"),),
+    )
+    return exported(Decoder(codec), spec, folder)
 
 
-@pytest.fixture(params=NETWORKS)
-def network(request):
-    name = request.param
-    return request.getfixturevalue("unet_block") if name == "unet block" else Pack.open("mini").graph(name)
+EXPORTED = {"unet block": unet_block, "kl decoder": kl_decoder}
+IN_A_PACK = ["conditioner", "trunk", "encoder", "decoder", "backbone"]
+
+
+@pytest.fixture(scope="module", params=[*IN_A_PACK, *EXPORTED])
+def network(request, tmp_path_factory):
+    if request.param in EXPORTED:
+        return EXPORTED[request.param](tmp_path_factory.mktemp(request.param.replace(" ", "-")))
+    return Pack.open("mini").graph(request.param)
 
 
 def test_an_engine_of_a_bucket_and_a_range_is_built_for_two_targets_without_a_gpu(network):
@@ -102,13 +127,11 @@ def test_an_engine_of_a_bucket_and_a_range_is_built_for_two_targets_without_a_gp
 
 
 def test_a_half_precision_engine_is_built_for_turing_too(network, tmp_path):
-    assert rtx("SM75", "SM89").build(half(network, tmp_path)).startswith(MAGIC)
+    assert rtx("SM75", "SM89", profiles=FIXED).build(half(network, tmp_path)).startswith(MAGIC)
 
 
-@pytest.mark.parametrize("name", ["trunk", "backbone"])
-def test_an_int8_engine_is_built_for_two_targets(tmp_path, name):
-    quantized = int8(Pack.open("mini").graph(name), tmp_path)
-    assert rtx("SM86", "SM89").build(quantized).startswith(MAGIC)
+def test_an_int8_engine_is_built_for_two_targets(network, tmp_path):
+    assert rtx("SM86", "SM89", profiles=FIXED).build(int8(network, tmp_path)).startswith(MAGIC)
 
 
 def test_what_it_refuses_it_says_with_the_graph(tmp_path):
@@ -165,7 +188,7 @@ def test_running_without_a_gpu_is_refused_and_says_what_is_missing(tmp_path):
     if cuda.cudaGetDeviceCount()[1]:
         pytest.skip("there is a GPU")
     with pytest.raises(BackendUnavailableError, match="needs a CUDA device, and there is none"):
-        compile(linear(tmp_path).graph, rtx())
+        compile(linear(tmp_path).graph, rtx(), cache=Cache(tmp_path / "cache"))
 
 
 def test_running_without_the_cuda_package_names_the_extra(tmp_path, monkeypatch):
@@ -173,7 +196,7 @@ def test_running_without_the_cuda_package_names_the_extra(tmp_path, monkeypatch)
     with pytest.raises(
         BackendUnavailableError, match=r"'cuda-bindings' package: pip install 'limbeck\[tensorrt-rtx\]'"
     ):
-        compile(linear(tmp_path).graph, rtx())
+        compile(linear(tmp_path).graph, rtx(), cache=Cache(tmp_path / "cache"))
 
 
 def test_what_was_built_is_in_the_cache_for_a_machine_with_a_gpu(tmp_path, monkeypatch):

@@ -210,6 +210,35 @@ def test_a_walk_of_fewer_than_25_steps_is_refused():
         walked(guided(closed(every=2).denoiser), start(1), [0], SCHEDULE.timesteps(24))
 
 
+@pytest.mark.parametrize("every", [1, 2, 3, 4])
+@pytest.mark.parametrize("order", [0, 1])
+def test_the_full_steps_of_a_walk_are_those_that_it_says(every, order):
+    model = closed(every=every, order=order)
+    walked(model.denoiser, start(1), [0])
+    assert len(model.trunk_calls) == StepCache(every=every, order=order).full_steps(STEPS)
+
+
+@given(st.integers(1, 9), st.sampled_from([0, 1]))
+def test_a_setting_as_text_is_read_as_itself(every, order):
+    cache = StepCache(every=every, order=order)
+    assert StepCache.parse(str(cache)) == cache
+
+
+def test_what_is_not_said_of_a_setting_stays_as_it_is_by_default():
+    assert StepCache.parse("every=3") == StepCache(every=3)
+
+
+@pytest.mark.parametrize("text", ["", "2", "every", "every=two", "every=-1", "each=2", "every=2,every=3", "every=2,"])
+def test_text_that_is_no_setting_is_refused_with_one_that_is(text):
+    with pytest.raises(ConfigError, match="is no step cache; give every=N .*: every=2,order=1"):
+        StepCache.parse(text)
+
+
+def test_an_order_that_there_is_not_is_refused_as_text_too():
+    with pytest.raises(ConfigError, match="order 0 or 1, got order=2"):
+        StepCache.parse("every=2,order=2")
+
+
 def test_a_sample_of_no_step_is_left_alone():
     latents = start(1)
     np.testing.assert_array_equal(walked(closed(every=2).denoiser, latents, [0], np.array([-1, -1])), latents)
@@ -243,7 +272,7 @@ def trial(**changes):
 def manifest(*trials, roles=("conditioner", "trunk", "shallow")):
     entry = {"inputs": (), "outputs": (), "opset": 23, "parity": 0.0, "precision": "int8"}
     graphs = {role: GraphEntry(file=f"{role}.onnx", **entry) for role in roles}
-    return PackManifest.model_construct(name="known", graphs=graphs, trials=trials)
+    return PackManifest.model_construct(name="known", graphs=graphs, trials=trials, denoiser=INFO)
 
 
 def test_a_cache_that_the_gate_kept_at_this_precision_may_run():
@@ -256,7 +285,7 @@ def test_a_cache_that_the_gate_kept_at_this_precision_may_run():
     ids=["setting", "precision", "backend", "role"],
 )
 def test_a_trial_of_something_else_does_not_count(other):
-    with pytest.raises(ConfigError, match="every=2, order=1 for pack 'known' at int8 on onnxruntime: it was not tried"):
+    with pytest.raises(ConfigError, match="every=2,order=1 for pack 'known' at int8 on onnxruntime: it was not tried"):
         check_gate(manifest(trial(**other)), StepCache(every=2, order=1), "onnxruntime")
 
 
@@ -266,6 +295,16 @@ def test_a_cache_that_the_gate_refused_is_refused_with_its_reason():
         check_gate(manifest(refused), StepCache(every=2, order=1), "onnxruntime")
 
 
-def test_a_pack_without_a_shallow_graph_is_refused():
-    with pytest.raises(ConfigError, match="pack 'known' has no shallow graph"):
-        check_gate(manifest(roles=("conditioner", "trunk")), StepCache(), "onnxruntime")
+def test_what_was_kept_instead_is_named():
+    with pytest.raises(ConfigError, match=r"turn the step cache off, take --step-cache every=3,order=1, which passed"):
+        check_gate(manifest(trial(recipe={"every": 3, "order": 1})), StepCache(every=2), "onnxruntime")
+
+
+def test_a_trial_without_its_shallow_graph_is_refused():
+    with pytest.raises(ConfigError, match="limbeck build PACK --out NEW --step-cache every=2,order=1"):
+        check_gate(manifest(trial(), roles=("conditioner", "trunk")), StepCache(), "onnxruntime")
+
+
+def test_a_pack_without_a_dit_is_refused():
+    with pytest.raises(ConfigError, match="pack 'known' has no DiT, and a step cache is made for nothing else"):
+        check_gate(manifest().model_copy(update={"denoiser": None}), StepCache(), "onnxruntime")

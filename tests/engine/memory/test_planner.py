@@ -13,6 +13,7 @@ from limbeck.memory.work import Arrays, Walk, Work
 
 MIB = 2**20
 ROLES = ("encoder", "conditioner", "trunk", "decoder")
+CACHED = ("encoder", "conditioner", "trunk", "shallow", "decoder")
 
 
 def profile(bucket: int, *, weights: int, activations: int, seconds: float = 0.1, load: float = 1.0) -> Profile:
@@ -35,9 +36,12 @@ def job(
     base: int = 100,
     load: float = 1.0,
     interleaved: bool = False,
+    seconds: float = 0.1,
 ) -> Job:
     profiles = {
-        (role, None, bucket): profile(bucket, weights=size * MIB, activations=activations * MIB, load=load)
+        (role, None, bucket): profile(
+            bucket, weights=size * MIB, activations=activations * MIB, seconds=seconds, load=load
+        )
         for role, size in zip(ROLES, weights, strict=True)
         for bucket in (1, 2, 4, 8)
     }
@@ -172,3 +176,45 @@ def test_calls_of_the_trunk_are_those_of_cutting_every_steps_rows_into_buckets()
     walk = Walk(samples=10, step_rows=(1, 2))
     # batches of 4, 4 and 2 samples: 1 + 1 + 1 calls in the step of one row, 2 + 2 + 1 in the step of two
     assert walk.calls(4) == 8
+
+
+def cached(*, full_every: int = 2, middles: int = 2) -> Job:
+    """The job with a step cache: a shallow graph of 50 MiB that takes half the time, and middles of 1 MiB."""
+    found = job(seconds=0.2)
+    shallow = {
+        ("shallow", None, bucket): profile(bucket, weights=50 * MIB, activations=10 * MIB, seconds=0.1)
+        for bucket in (1, 2, 4, 8)
+    }
+    return dataclasses.replace(
+        found,
+        roles=CACHED,
+        profiles={**found.profiles, **shallow},
+        arrays=dataclasses.replace(found.arrays, middle_nbytes=MIB, middles=middles),
+        full_every=full_every,
+    )
+
+
+def test_a_shallow_graph_is_always_loaded_with_its_trunk():
+    for layout in layouts(cached()):
+        (group,) = (group for group in layout.groups if "trunk" in group)
+        assert group.index("shallow") == group.index("trunk") + 1
+
+
+def test_shrinking_never_loads_a_shallow_graph_apart_from_its_trunk():
+    made = shrunk(together(CACHED, bucket=1))
+    assert made is not None
+    assert made.groups == (("encoder",), ("conditioner",), ("trunk", "shallow"), ("decoder",))
+    assert shrunk(made) is None
+
+
+def test_remembered_middles_take_memory_for_both_branches_of_every_sample():
+    few, many = (predict(cached(middles=middles), together(CACHED, bucket=4)) for middles in (1, 2))
+    assert many.stages["trunk"] - few.stages["trunk"] == 4 * 2 * MIB
+    assert many.stages["encoder"] == few.stages["encoder"]
+
+
+def test_half_the_steps_run_the_shallow_graph_and_take_its_time():
+    layout = together(CACHED, bucket=8)
+    every, half = (predict(cached(full_every=full_every), layout).seconds for full_every in (1, 2))
+    # 8 samples in steps of 16, 16 and 8 rows: 5 calls, of which 2 take 8 * 0.1 s instead of 8 * 0.2 s
+    assert every - half == pytest.approx(2 * 8 * 0.1)
