@@ -4,7 +4,7 @@
         --limit 4GiB --limit 1GiB --out benchmarks/results
 
 For every pack and limit, a new process gets RLIMIT_DATA of just the limit before it imports anything, and distills 8
-images (8 classes, one image each, DDIM in 4 steps with guidance) from photos that this script draws. The JSON says
+images (--images; a class each, DDIM in 4 steps with guidance) from photos that this script draws. The JSON says
 what was predicted, what was measured inside the process, and how long it took; a refusal is recorded as one.
 """
 
@@ -37,10 +37,10 @@ SETTINGS = ("sampler=ddim", "num_steps=4", "strength=1.0")
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
 
-def photos(folder: Path, pack: Pack) -> None:
-    """Draw photos of 8 classes that the pack's denoiser knows."""
+def photos(folder: Path, pack: Pack, num_classes: int) -> None:
+    """Draw photos of some classes that the pack's denoiser knows."""
     denoiser = pack.manifest.denoiser
-    names = denoiser.classes[:8] if isinstance(denoiser, DenoiserInfo) else CLASSES
+    names = (denoiser.classes if isinstance(denoiser, DenoiserInfo) else CLASSES)[:num_classes]
     rng = np.random.default_rng(0)
     for name in names:
         place = folder / name.split(",")[0].strip()
@@ -82,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--limit", action="append", required=True)
+    parser.add_argument("--images", type=int, default=8, choices=range(1, 9), metavar="1..8", help="one of a class each")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the JSON")
     arguments = parser.parse_args()
     runs = []
@@ -89,7 +90,7 @@ def main() -> None:
         name, _, folder = given.partition("=")
         with tempfile.TemporaryDirectory() as scratch:
             data = Path(scratch) / "photos"
-            photos(data, Pack.open(folder))
+            photos(data, Pack.open(folder), arguments.images)
             for limit in arguments.limit:
                 found = {"pack": name, **run(folder, data, limit, Path(scratch) / f"out-{limit}")}
                 runs.append(found)
