@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--limit", action="append", required=True)
-    parser.add_argument("--images", type=int, default=8, choices=range(1, 9), metavar="1..8", help="one of a class each")
+    parser.add_argument("--images", type=int, default=8, choices=range(1, 9), metavar="1..8", help="a class each")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the JSON")
     arguments = parser.parse_args()
     runs = []

@@ -88,6 +88,9 @@ class Built(AheadOfTimeBackend):
         assert built == graph.digest.encode()
         return Null().compile(graph)
 
+    def find_device(self):
+        pass
+
     def fingerprint(self):
         return "1.0"
 
@@ -115,11 +118,10 @@ def test_what_is_damaged_in_the_cache_is_built_again(tmp_path):
     assert backend.num_built == 2
 
 
-def test_without_a_cache_everything_is_built():
-    backend = Built()
-    for _ in range(2):
-        compile(GRAPH, backend).close()
-    assert backend.num_built == 2
+def test_the_cache_is_that_of_the_user_if_none_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
+    compile(GRAPH, Built()).close()
+    assert len(list(tmp_path.glob("entries/*/engine.bin"))) == 1
 
 
 def test_a_backend_that_builds_nothing_leaves_the_cache_alone(tmp_path):

@@ -123,6 +123,14 @@ class AheadOfTimeBackend(Backend):
             EngineError: The runtime refuses it, or it is of another graph.
         """
 
+    @abstractmethod
+    def find_device(self) -> None:
+        """Return if there is a device to run on: to be asked before work that would end with `load`.
+
+        Raises:
+            BackendUnavailableError: There is none, or a package is missing.
+        """
+
     def compile(self, graph: Graph) -> Session:
         """`build`, then `load`."""
         return self.load(graph, self.build(graph))

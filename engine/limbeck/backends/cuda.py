@@ -31,7 +31,8 @@ def open_device() -> ModuleType:
     if status != cuda.cudaError_t.cudaSuccess or not count:
         raise BackendUnavailableError(
             f"running a TensorRT engine needs a CUDA device, and there is none: {_text(cuda, status)}\n"
-            "engines can be built here for other machines; to run here, use the onnxruntime or the openvino backend"
+            "engines for other machines can be built here: limbeck build --backend tensorrt-rtx --ahead-of-time\n"
+            "to run here, use the onnxruntime or the openvino backend"
         )
     return cuda
 

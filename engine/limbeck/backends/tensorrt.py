@@ -60,7 +60,7 @@ class TensorRt(AheadOfTimeBackend):
         """Compile `graph`; seconds for a small network, minutes for a large one."""
         trt = self._import()
         if not self.targets:
-            open_device()  # building for this machine's GPU needs one; its message says so better than the builder's
+            self.find_device()  # it is built for; the message is better than the builder's
         return build(
             trt,
             graph,
@@ -72,6 +72,10 @@ class TensorRt(AheadOfTimeBackend):
     def load(self, graph: Graph, built: bytes) -> Session:
         """Put a built engine on the device."""
         return TensorRtSession(self._import(), graph, built, profiles=self.profiles, arena=self.arena)
+
+    def find_device(self) -> None:
+        """Return if there is a CUDA device."""
+        open_device()
 
     def fingerprint(self) -> str:
         """Versions, targets, profiles and workspace; the device where no target is named."""

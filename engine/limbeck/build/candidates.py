@@ -46,6 +46,17 @@ def tried(backend: Backend) -> tuple[PrecisionName, ...]:
     return ("fp16", "int8-static")
 
 
+def need_packages() -> None:
+    """Refuse to go on where graphs cannot be written.
+
+    Raises:
+        ConfigError: A package is missing; it names the extra.
+    """
+    missing = [package for package in ("onnx", "onnx_ir") if find_spec(package) is None]
+    if missing:
+        raise ConfigError(f"writing graphs needs the package(s) {', '.join(missing)}: pip install 'limbeck[export]'")
+
+
 class Writers:
     """Writes the graphs of one pack in other precisions.
 
@@ -81,11 +92,7 @@ class Writers:
             ConfigError: The precision cannot be had for this graph, or the packages for it are missing.
             PackError, OutputError, EngineError: The graph cannot be read, written, or run on what it was fed.
         """
-        missing = [package for package in ("onnx", "onnx_ir") if find_spec(package) is None]
-        if missing:
-            raise ConfigError(
-                f"writing graphs needs the package(s) {', '.join(missing)}: pip install 'limbeck[export]'"
-            )
+        need_packages()
         self._cut_trunk = trunk
         return self._writers[name](role, graph, out)
 

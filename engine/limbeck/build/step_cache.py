@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from limbeck.backends.base import Backend
-from limbeck.build.candidates import Writers
+from limbeck.build.candidates import Writers, need_packages
 from limbeck.build.feeds import normal_feeds, symbolic_sizes
 from limbeck.build.metrics import relative_error
 from limbeck.build.placing import link, with_graph, written
@@ -15,7 +15,6 @@ from limbeck.build.thresholds import THRESHOLDS
 from limbeck.build.timing import compare
 from limbeck.diffusion.step_cache import StepCache
 from limbeck.errors import ConfigError, EngineError
-from limbeck.export.step_cache import add_shallow
 from limbeck.pack import Pack, Role, write_manifest
 
 CUT: tuple[Role, ...] = ("trunk", "shallow")
@@ -23,11 +22,12 @@ CUT: tuple[Role, ...] = ("trunk", "shallow")
 
 
 def refuse_uncut(source: Pack) -> None:
-    """Refuse a pack that no step cache can be made for.
+    """Refuse a pack that no step cache can be made for here.
 
     Raises:
-        ConfigError: It has no DiT, or not what the quality gate needs to walk.
+        ConfigError: It has no DiT, or not what the quality gate needs to walk; or packages are missing.
     """
+    need_packages()
     manifest = source.manifest
     if manifest.denoiser is None or manifest.denoiser.kind != "dit" or manifest.codec is None:
         raise ConfigError(
@@ -97,6 +97,8 @@ def cut_figures(
 
 def _cut(source: Pack, folder: Path) -> Pack:
     """The source with its trunk cut, in `folder`, which has no other graph of it."""
+    from limbeck.export.step_cache import add_shallow
+
     entry = source.manifest.graphs["trunk"]
     for name in (entry.file, *entry.external):
         link(source.folder / name, folder / name)

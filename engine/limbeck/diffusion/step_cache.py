@@ -110,18 +110,17 @@ def check_gate(manifest: PackManifest, cache: StepCache, backend: str) -> None:
     if manifest.denoiser is None or manifest.denoiser.kind != "dit":
         raise ConfigError(f"pack '{manifest.name}' has no DiT, and a step cache is made for nothing else; turn it off")
     precision = manifest.graphs["trunk"].precision
-    tried = [
-        trial
+    tried = {
+        ",".join(f"{name}={value}" for name, value in sorted(trial.recipe.items())): trial
         for trial in manifest.trials
         if (trial.role, trial.backend, trial.precision) == ("shallow", backend, precision)
-    ]
-    own = [trial for trial in tried if dict(trial.recipe) == dict(cache.recipe)]
-    if "shallow" in manifest.graphs and any(trial.kept for trial in own):
+    }
+    kept = [setting for setting, trial in tried.items() if trial.kept and "shallow" in manifest.graphs]
+    if str(cache) in kept:
         return
-    if own:
-        found = f"it was refused: {own[-1].reason}\nturn the step cache off, or take more steps without one"
+    if str(cache) in tried and not tried[str(cache)].kept:
+        found = f"it was refused: {tried[str(cache)].reason}\nturn the step cache off"
     else:
-        kept = [",".join(f"{name}={value}" for name, value in trial.recipe.items()) for trial in tried if trial.kept]
         found = (
             "it was not tried\nturn the step cache off, "
             + (f"take --step-cache {' or '.join(kept)}, which passed, " if kept else "")

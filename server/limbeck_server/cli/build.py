@@ -84,6 +84,8 @@ def build(
             step_cache=step_cache_of(step_cache),
         )
         engines = make_backend(backend, provider, threads, backend_set, pack=pack)
+        if isinstance(engines, AheadOfTimeBackend) and not ahead_of_time:
+            engines.find_device()  # the first candidate would be run minutes from now
         with report.progress():
             if ahead_of_time:
                 builder = _ahead_of_time(engines)

@@ -65,7 +65,7 @@ def run(pack: Pack, role, feeds):
 
 
 def feeds_of_a_step(pack: Pack):
-    """What the shallow graph of `pack` is fed: latents of almost pure noise, their modulation, and the trunk's middle."""
+    """What the shallow graph of `pack` is fed: latents of almost pure noise, modulations, and the trunk's middle."""
     rng = np.random.default_rng(3)
     modulation = run(pack, "conditioner", {"timestep": np.full(3, 950), "class_id": np.array([1, 5, 10])})
     latents = rng.standard_normal((3, *MINI.manifest.denoiser.latent_shape), dtype=np.float32)

@@ -230,7 +230,7 @@ def test_what_is_not_said_of_a_setting_stays_as_it_is_by_default():
 
 @pytest.mark.parametrize("text", ["", "2", "every", "every=two", "every=-1", "each=2", "every=2,every=3", "every=2,"])
 def test_text_that_is_no_setting_is_refused_with_one_that_is(text):
-    with pytest.raises(ConfigError, match="is no step cache; give every=N .*: every=2,order=1"):
+    with pytest.raises(ConfigError, match=r"is no step cache; give every=N .*: every=2,order=1"):
         StepCache.parse(text)
 
 
