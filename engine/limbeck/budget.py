@@ -43,7 +43,7 @@ def parse_nbytes(text: str) -> int:
         raise ConfigError(f"'{text}' is no amount of memory; write 4GiB, 768MiB, 2GB, or a plain number of GiB: 0.75")
     nbytes = int(Fraction(found[1]) * unit)
     if not 1 <= nbytes <= _LARGEST:
-        hint = f"; if it is bytes, write {found[1]}B" if not found[2] else ""
+        hint = f"; if it is bytes, write {found[1]}B" if not found[2] and nbytes > _LARGEST else ""
         raise ConfigError(f"'{text}' is {nbytes:,} bytes; an amount of memory lies between 1 B and 1024 TiB{hint}")
     return nbytes
 

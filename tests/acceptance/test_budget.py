@@ -111,3 +111,20 @@ def test_memory_that_runs_out_halves_the_bucket_and_the_job_ends_well(
     assert {row["bucket"] for row in rows} == {buckets[-1]}
     memory = json.loads((tmp_path / "out/manifest.json").read_text())["memory"]
     assert memory["out_of_memory_in_buckets"][0] == 128
+
+
+@pytest.mark.parametrize("budget", ["10MiB", "150MiB"])
+def test_a_budget_that_the_libraries_alone_exceed_is_refused_with_what_they_take(
+    photos: Path, environment: dict[str, str], budget: str
+) -> None:
+    done = limbeck("plan", *arguments(photos, "--budget", budget), environment=environment, timeout=120)
+    assert (done.code, done.error["type"]) == (2, "BudgetError"), done.out + done.err
+    assert "would fit" in done.error["message"]
+
+
+def test_libraries_that_the_systems_limit_does_not_admit_are_an_error_and_no_hang(
+    photos: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = under_limit(200 * MIB, environment, "distill", *arguments(photos, "--out", tmp_path / "out"))
+    assert done.error["type"] == "MemoryLimitError", done.out + done.err
+    assert "the libraries of method 'd4m' do not fit" in done.error["message"]

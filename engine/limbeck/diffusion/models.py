@@ -20,7 +20,7 @@ from limbeck.diffusion.pack_check import check_codec, check_denoiser
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.diffusion.step_cache import StepCache
 from limbeck.errors import ConfigError, PackError
-from limbeck.memory.planner import Layout
+from limbeck.memory.planner import Layout, codec_bucket
 from limbeck.memory.residency import Residency
 from limbeck.memory.work import Arrays
 from limbeck.pack import CodecInfo, DenoiserInfo, DenoiserPart, Pack, Role, TensorEntry
@@ -98,7 +98,7 @@ def open_models(
     denoiser_info, codec_info, image_size = _parts(pack)
     graphs = generating_graphs(pack, step_cache)
     bucket = layout.bucket if layout else bucket
-    codec_bucket = layout.codec_bucket if layout else bucket
+    images_at_a_time = layout.codec_bucket if layout else codec_bucket(bucket, image_size)
     schedule = _schedule(pack)
     with Residency(graphs, backend, groups=layout.groups if layout else None) as engines:
         denoiser, conditioning = make_denoiser(
@@ -116,7 +116,7 @@ def open_models(
                 codec_info,
                 engines["encoder"],
                 engines["decoder"],
-                bucket=codec_bucket,
+                bucket=images_at_a_time,
                 tile=layout.tile if layout else None,
             ),
             schedule=schedule,
@@ -124,7 +124,7 @@ def open_models(
             latent_shape=denoiser_info.latent_shape,
             bucket=bucket,
             engines={role: engine.key for role, engine in engines.items()},
-            codec_bucket=codec_bucket,
+            codec_bucket=images_at_a_time,
             wave=layout.wave if layout else bucket,
             prepare=denoiser.prepare if layout and len(layout.groups) > 1 else _not_needed,
         )

@@ -147,11 +147,19 @@ def _order(plan: Plan) -> tuple[bool, float, int, int, int]:
     return layout.tile is not None, plan.seconds, len(layout.groups), layout.wave, plan.peak_nbytes
 
 
-def together(roles: Sequence[Role], *, bucket: int, table_nbytes: int = 64 * 2**20) -> Layout:
-    """What is done where nobody plans: every engine stays loaded, and all work in the same bucket."""
+def codec_bucket(bucket: int, image_size: int) -> int:
+    """Images that share a call of the codec where nobody plans: as many pixels as `bucket` images of 64 by 64 have.
+
+    One image of 256 pixels fills a processor; sixteen of them take 5 GB, and a small class would be padded to sixteen.
+    """
+    return max(1, min(bucket, bucket * 64**2 // image_size**2))
+
+
+def together(roles: Sequence[Role], *, bucket: int, image_size: int = 64, table_nbytes: int = 64 * 2**20) -> Layout:
+    """What is done where nobody plans: every engine stays loaded."""
     return Layout(
         bucket=bucket,
-        codec_bucket=bucket,
+        codec_bucket=codec_bucket(bucket, image_size),
         tile=None,
         groups=(tuple(roles),),
         wave=bucket,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -35,8 +34,6 @@ class Work:
         walks: What goes through the denoiser.
         condition_times: Times for which a class's condition is computed, where it depends on the time.
         scratch_nbytes: What the method holds at most beside a batch: the latents of a class and what clusters them.
-        warm_up: Imports and uses once, on next to nothing, what the method uses beside networks: libraries and the
-            buffers that they keep belong to the process.
         interleaved: Whether the method goes back and forth between its networks, so that they have to be loaded
             together; otherwise it encodes, denoises and decodes a wave at a time, as the plan says.
     """
@@ -46,7 +43,6 @@ class Work:
     walks: tuple[Walk, ...]
     condition_times: int
     scratch_nbytes: int
-    warm_up: Callable[[], None] = lambda: None
     interleaved: bool = False
 
     @property

@@ -78,6 +78,13 @@ class Method(Protocol):
         """
         ...
 
+    def warm_up(self) -> None:
+        """Import and use once, on next to nothing, what the method uses beside networks, so that its memory is known.
+
+        Called before memory is limited: a library that is refused its buffers may end the process.
+        """
+        ...
+
     def work(self, source: ImageSource, models: Models) -> Work:
         """How much there is to do, for the planner; no network runs."""
         ...

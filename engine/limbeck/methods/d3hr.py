@@ -80,6 +80,8 @@ class D3HR:
             value = getattr(self, field)
             if value is not None and not 0 < value <= 1:
                 raise ConfigError(f"{field} must lie in 0..1, and above 0, got {value}")
+        if not self.skew_weight >= 0:
+            raise ConfigError(f"skew_weight must be at least 0, got {self.skew_weight}")
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
@@ -113,6 +115,9 @@ class D3HR:
                 "raise one of them"
             )
         self._search(models)
+
+    def warm_up(self) -> None:
+        """Nothing: NumPy is all it uses."""
 
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image and walk it up; walk the chosen group of each class down and decode it."""

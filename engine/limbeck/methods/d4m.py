@@ -122,6 +122,10 @@ class D4M:
                 f"{self.scratch_bytes:,}\nset clustering=minibatch, which streams them, or raise scratch_bytes"
             )
 
+    def warm_up(self) -> None:
+        """scikit-learn, with SciPy and the buffers of its OpenBLAS."""
+        warm_up()
+
     def units(self, source: ImageSource) -> Sequence[Unit]:
         """One unit a class."""
         return tuple(Unit(class_id, (class_id,)) for class_id in range(len(source.class_names)))
@@ -139,7 +143,6 @@ class D4M:
             condition_times=len(rows),
             # the latents, joined, centered by k-means, and its distances
             scratch_nbytes=4 * held * 4 * math.prod(models.latent_shape),
-            warm_up=warm_up,
         )
 
     def distill(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Event]:

@@ -22,6 +22,7 @@ from limbeck_server.cli.options import (
     step_cache_of,
 )
 from limbeck_server.cli.report import JsonOption, Report, reporting
+from limbeck_server.runner.interrupt import sigterm_as_ctrl_c
 
 
 def build(
@@ -75,7 +76,7 @@ def build(
     with reporting(as_json) as report:
         options = BuildOptions(
             precision=precision,
-            budget_nbytes=parse_nbytes(budget) if budget else None,
+            budget_nbytes=None if budget is None else parse_nbytes(budget),
             roles=tuple(_role(name) for name in roles) if roles else None,
             bucket=bucket,
             gate_seconds=gate_seconds,
@@ -86,7 +87,7 @@ def build(
         engines = make_backend(backend, provider, threads, backend_set, pack=pack)
         if isinstance(engines, AheadOfTimeBackend) and not ahead_of_time:
             engines.find_device()  # the first candidate would be run minutes from now
-        with report.progress():
+        with sigterm_as_ctrl_c(), report.progress():
             if ahead_of_time:
                 builder = _ahead_of_time(engines)
                 manifest = build_ahead(Pack.open(pack), out, builder, options, cache=Cache(), on_step=report.step)

@@ -71,7 +71,7 @@ def distill(
             out=out,
             backend=make_backend(backend, provider, threads, backend_set, pack=pack),
             bucket=bucket,
-            budget_nbytes=parse_nbytes(budget) if budget else None,
+            budget_nbytes=None if budget is None else parse_nbytes(budget),
             step_cache=step_cache_of(step_cache),
             skip_unreadable=skip_unreadable,
             resume=resume,

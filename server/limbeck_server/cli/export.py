@@ -11,6 +11,7 @@ import typer
 from limbeck.errors import ConfigError
 from limbeck.pack import NAME
 from limbeck_server.cli.report import JsonOption, Report, reporting
+from limbeck_server.runner.interrupt import sigterm_as_ctrl_c
 
 
 def export(
@@ -52,7 +53,7 @@ def export(
     """
     from limbeck.export.pack import ExportOptions, export_optimum, export_pack
 
-    with reporting(as_json) as report:
+    with reporting(as_json) as report, sigterm_as_ctrl_c():
         options = ExportOptions(
             weights=weights, classes=classes, latent_stats=latent_stats, prompt=prompt, null_prompt=null_prompt
         )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from limbeck.budget import format_nbytes, parse_nbytes
-from limbeck.memory.process import PeakMeter, keep_heap_small, limited
+from limbeck.memory.process import PeakMeter, limited
 from limbeck.methods import METHODS, make_method
 from limbeck.pack import Pack
 from limbeck_server.cli.options import (
@@ -27,7 +27,8 @@ from limbeck_server.cli.options import (
 from limbeck_server.cli.report import JsonOption, parse_settings, reporting
 from limbeck_server.jobs import DistillJob
 from limbeck_server.runner.local import checked_source, describe
-from limbeck_server.runner.planning import Planner, refuse_small
+from limbeck_server.runner.planning import Planner
+from limbeck_server.runner.ready import make_ready
 
 
 def plan(
@@ -68,15 +69,13 @@ def plan(
             out=Path(),
             backend=make_backend(backend, provider, threads, backend_set, pack=pack),
             bucket=bucket,
-            budget_nbytes=parse_nbytes(budget) if budget else None,
+            budget_nbytes=None if budget is None else parse_nbytes(budget),
             step_cache=step_cache_of(step_cache),
             skip_unreadable=skip_unreadable,
             image_column=image_column,
             label_column=label_column,
         )
-        if job.budget_nbytes is not None:
-            refuse_small(job.budget_nbytes)
-        keep_heap_small()
+        make_ready(job.method, job.budget_nbytes)
         with limited(job.budget_nbytes), PeakMeter() as meter, report.progress():
             opened = Pack.open(pack)
             job.check_step_cache(opened.manifest)

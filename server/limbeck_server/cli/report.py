@@ -122,13 +122,13 @@ def reporting(as_json: bool) -> Iterator[Report]:
     except LimbeckError as error:
         found = error
     except KeyboardInterrupt:
-        found = Interrupted("stopped by Ctrl-C")
+        found = Interrupted("stopped by Ctrl-C or SIGTERM")
     except BrokenPipeError:
         raise
     except OSError as error:
         found = LimbeckError(f"the system refused a file: {error}")
     except MemoryError as error:
-        found = EngineError(f"out of memory: {error}; lower --bucket or --threads")
+        found = EngineError(f"out of memory{f': {error}' if str(error) else ''}; raise the limit, or lower --bucket")
     else:
         return
     report.error(found)

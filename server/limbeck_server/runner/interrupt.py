@@ -10,6 +10,19 @@ from types import FrameType
 
 
 @contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within the block, SIGTERM raises `KeyboardInterrupt` as Ctrl-C does, so that unfinished folders are removed.
+
+    For work without steps at which it could stop and be continued.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
     """Within the block, SIGINT and SIGTERM set a flag; the value given answers whether one came.
 

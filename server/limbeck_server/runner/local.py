@@ -20,11 +20,12 @@ from limbeck.data.stored import StoredSource
 from limbeck.diffusion.models import Models, generating_graphs, open_models
 from limbeck.errors import Interrupted, MemoryLimitError
 from limbeck.memory.planner import Layout, Plan, shrunk, together
-from limbeck.memory.process import PeakMeter, give_back, keep_heap_small, limited, peak_resident_nbytes, usage
+from limbeck.memory.process import PeakMeter, give_back, limited, peak_resident_nbytes, usage
 from limbeck.methods.base import DistilledImages
 from limbeck.pack import Pack
 from limbeck_server.jobs import DistillJob
-from limbeck_server.runner.planning import LARGEST_BUCKET, Planner, refuse_short, refuse_small
+from limbeck_server.runner.planning import LARGEST_BUCKET, Planner, refuse_short
+from limbeck_server.runner.ready import make_ready
 
 OnProgress = Callable[[str, int, int], None]
 OnEvent = Callable[[str, Mapping[str, object]], None]
@@ -75,9 +76,7 @@ def run_distill(
             raise Interrupted(f"stopped; finished classes are kept, the same command with --resume continues {job.out}")
 
     refuse_taken(job.out, resume=job.resume)
-    if job.budget_nbytes is not None:
-        refuse_small(job.budget_nbytes)
-        keep_heap_small()
+    make_ready(job.method, job.budget_nbytes)
     with limited(job.budget_nbytes), PeakMeter() as meter:
         pack = Pack.open(job.pack)
         job.check_step_cache(pack.manifest)
@@ -155,7 +154,9 @@ class _Run:
 
     def _unplanned(self) -> Layout:
         return together(
-            tuple(generating_graphs(self.pack, self.job.step_cache)), bucket=self.job.bucket or LARGEST_BUCKET
+            tuple(generating_graphs(self.pack, self.job.step_cache)),
+            bucket=self.job.bucket or LARGEST_BUCKET,
+            image_size=self.pack.manifest.image_size or 64,
         )
 
     def _attempt(self) -> None:
@@ -167,8 +168,6 @@ class _Run:
             job.method.check(self.source, models)
             work = job.method.work(self.source, models)
             refuse_short(work, job.step_cache)
-            # before memory is short: OpenBLAS ends the process if it is refused its buffers
-            work.warm_up()
             units = job.method.units(self.source)
             with DistilledWriter.start(
                 job.out,

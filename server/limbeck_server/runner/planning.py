@@ -76,12 +76,13 @@ class Planner:
             method.check(source, models)
             work = method.work(source, models)
         refuse_short(work, self.step_cache)
-        base_nbytes = self._base(work)
+        base_nbytes = self._base()
         buckets = self._buckets(work)
         profiles: dict[tuple[Role, int | None, int], Profile] = {}
         for number, (role, graph) in enumerate(graphs.items()):
             self.on_progress("measuring", number, len(graphs))
-            profiles |= self._profiles(role, graph, models, buckets)
+            asked = [self._together(graphs).codec_bucket] if role in CODEC and self.budget_nbytes is None else buckets
+            profiles |= self._profiles(role, graph, models, asked)
         self.on_progress("measuring", len(graphs), len(graphs))
         job = Job(
             roles=tuple(graphs),
@@ -112,13 +113,10 @@ class Planner:
             tiles[tile] = Tiling.of(tile).count(side, side)
         return replace(job, profiles=_complete(profiles, job.roles), tiles=tiles)
 
-    def _base(self, work: Work) -> int:
-        """Private memory of this process with all imported that will be."""
-        work.warm_up()
+    def _base(self) -> int:
+        """Private memory of this process, which has its libraries already, and now the runtime."""
         self.backend.fingerprint()
         give_back()
-        if self.budget_nbytes is not None:
-            refuse_small(self.budget_nbytes)
         return usage().private_nbytes
 
     def _buckets(self, work: Work) -> list[int]:
@@ -148,8 +146,12 @@ class Planner:
 
     def _chosen(self, job: Job) -> Plan:
         if self.budget_nbytes is None:
-            return predict(job, together(job.roles, bucket=self.bucket or LARGEST_BUCKET))
+            return predict(job, self._together(job.roles))
         return plan(job, budget_nbytes=self.budget_nbytes, bucket=self.bucket)
+
+    def _together(self, roles: Iterable[Role]) -> Layout:
+        size = self.pack.manifest.image_size or 64
+        return together(tuple(roles), bucket=self.bucket or LARGEST_BUCKET, image_size=size)
 
     def _profiles(self, role: Role, graph: Graph, models: Models, buckets: list[int]) -> Profiles:
         """Profiles of one engine in every bucket in which it fits."""
@@ -198,23 +200,6 @@ class Planner:
             needed_nbytes=max(stored, self.budget_nbytes + 1),
             budget_nbytes=self.budget_nbytes,
             largest_part=f"engine {role}",
-        )
-
-
-def refuse_small(budget_nbytes: int) -> None:
-    """Refuse a budget that this process exceeds already, without any engine.
-
-    Raises:
-        BudgetError: It does.
-    """
-    base_nbytes = usage().private_nbytes
-    if base_nbytes > budget_nbytes:
-        raise BudgetError(
-            f"nothing fits in {format_nbytes(budget_nbytes)}: the process without any engine takes "
-            f"{format_nbytes(base_nbytes)}",
-            needed_nbytes=base_nbytes,
-            budget_nbytes=budget_nbytes,
-            largest_part="process",
         )
 
 

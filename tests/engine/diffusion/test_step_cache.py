@@ -218,6 +218,7 @@ def test_the_full_steps_of_a_walk_are_those_that_it_says(every, order):
     assert len(model.trunk_calls) == StepCache(every=every, order=order).full_steps(STEPS)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.sampled_from([0, 1]))
 def test_a_setting_as_text_is_read_as_itself(every, order):
     cache = StepCache(every=every, order=order)
