@@ -6,7 +6,7 @@ RUN := .venv/bin
 DEV := .venv-dev/bin
 TIMM_TESTS := tests/engine/export/test_backbone.py tests/engine/export/test_backbone_timm.py
 
-.PHONY: help demo test test-fast check format lint layers types docs
+.PHONY: help demo test test-fast test-full-size check format lint layers types docs
 
 help:  ## What there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/'
@@ -19,8 +19,12 @@ test: .venv-dev/.ready .venv-dev/timm/.ready  ## Every test
 	@PYTHONPATH=.venv-dev/timm $(DEV)/python -m pytest $(TIMM_TESTS)
 
 test-fast: .venv-dev/.ready .venv-dev/timm/.ready  ## The tests that take seconds
-	@$(DEV)/python -m pytest -m "not slow"
-	@PYTHONPATH=.venv-dev/timm $(DEV)/python -m pytest -m "not slow" $(TIMM_TESTS)
+	@$(DEV)/python -m pytest -m "not slow and not full_size"
+	@PYTHONPATH=.venv-dev/timm $(DEV)/python -m pytest -m "not slow and not full_size" $(TIMM_TESTS)
+
+test-full-size: .venv-dev/.ready .venv-dev/timm/.ready  ## Published networks at full size: gigabytes and many minutes
+	@$(DEV)/python -m pytest -m full_size
+	@PYTHONPATH=.venv-dev/timm $(DEV)/python -m pytest -m full_size $(TIMM_TESTS)
 
 check: format lint layers types  ## Everything that reads the code without running it
 

@@ -186,7 +186,7 @@ def test_a_source_that_cannot_be_is_refused(source, message):
         load_backbone("timm", source, RANDOM)
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 @pytest.mark.parametrize("source", list(FULL_SIZE))
 def test_full_size_networks_keep_their_promise(tmp_path, redraw, source):
     backbone = load_backbone("timm", source, RANDOM)

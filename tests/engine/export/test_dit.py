@@ -194,3 +194,13 @@ def test_two_blocks_of_dit_xl_keep_their_promise(tmp_path, make_dit, save_pipeli
     dit = make_dit(num_attention_heads=16, attention_head_dim=72, sample_size=32, num_embeds_ada_norm=1000)
     manifest = export_pack([str(save_pipeline(tmp_path / "pipeline", dit))], tmp_path / "pack")
     assert max(graph.parity for graph in manifest.graphs.values()) < 1e-4
+
+
+@pytest.mark.full_size
+def test_dit_xl_keeps_its_promise(tmp_path, make_dit, save_pipeline):
+    """Needs 10 GB of memory and 7 GB of disk; the weights are random."""
+    dit = make_dit(
+        num_layers=28, num_attention_heads=16, attention_head_dim=72, sample_size=32, num_embeds_ada_norm=1000
+    )
+    manifest = export_pack([str(save_pipeline(tmp_path / "pipeline", dit))], tmp_path / "pack")
+    assert max(graph.parity for graph in manifest.graphs.values()) < 1e-4

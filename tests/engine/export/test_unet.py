@@ -194,7 +194,7 @@ def test_text_encoders_that_limbeck_cannot_export_are_refused_before_a_weight_is
         load_networks([str(tmp_path)], ExportOptions())
 
 
-@pytest.mark.slow
+@pytest.mark.full_size
 def test_stable_diffusion_at_full_size_keeps_its_promise(tmp_path):
     """Needs 9 GB of memory and 8 GB of disk; the weights are random."""
     source = write_pipeline(tmp_path / "pipeline", unet=SD15_UNET, text=SD15_TEXT, codec=SD15_CODEC)
