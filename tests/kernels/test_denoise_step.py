@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limbeck_kernels import denoise_step as kernel
@@ -82,7 +82,6 @@ def test_variance_may_differ_by_element(rng):
     np.testing.assert_array_equal(kernel.ddpm_step(noisy, clean, noise, spread, FROM, TO), whole)
 
 
-@settings(deadline=None)
 @given(share=st.floats(0, 1))
 def test_learned_variance_is_a_geometric_mean_of_its_bounds(share):
     levels = FROM[:2], TO[:2]
@@ -96,7 +95,6 @@ def test_learned_variance_is_finite_on_the_step_to_the_clean_latent():
     assert np.isfinite(variance).all()
 
 
-@settings(deadline=None)
 @given(scale=st.floats(0, 20), conditional=st.floats(-3, 3, width=32), null=st.floats(-3, 3, width=32))
 def test_guidance_is_linear_in_scale(scale, conditional, null):
     pair = np.full((1, 1, 1, 1), conditional, np.float32), np.full((1, 1, 1, 1), null, np.float32)

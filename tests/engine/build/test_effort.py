@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limbeck.build.effort import choose_questions
@@ -36,7 +36,6 @@ def test_a_pack_without_a_codec_cannot_be_asked() -> None:
     assert choose_questions(alone, row_seconds=0.1) is None
 
 
-@settings(deadline=None)
 @given(st.floats(1e-4, 10), st.integers(1, 60))
 def test_every_walk_has_the_steps_that_are_needed(row_seconds: float, least_steps: int) -> None:
     asked = choose_questions(MINI, row_seconds=row_seconds, least_steps=least_steps)

@@ -25,7 +25,6 @@ def predictions(times):
     return GAUSSIAN(LATENTS, times, CONDITION), GAUSSIAN(LATENTS, times, GAUSSIAN.conditioning.null(3))
 
 
-@settings(deadline=None)
 @given(scale=st.floats(0, 20))
 def test_guidance_is_linear_in_scale_between_null_and_conditional(scale):
     times = np.array([10, 500, 999])
@@ -49,7 +48,6 @@ def test_scale_one_costs_one_conditional_pass():
     np.testing.assert_array_equal(guided, GAUSSIAN(LATENTS, times, CONDITION))
 
 
-@settings(deadline=None)
 @given(
     times=st.lists(st.integers(0, 999), min_size=3, max_size=3),
     bounds=st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted),
@@ -84,7 +82,7 @@ def mini():
         yield models
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     asked=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 999)), min_size=2, max_size=7), seed=st.integers(0, 99)
 )

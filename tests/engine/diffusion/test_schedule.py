@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limbeck.diffusion.schedule import CLEAN, NoiseSchedule
@@ -62,7 +62,6 @@ def test_zero_terminal_signal_is_rescaled_as_in_diffusers_but_for_the_last_level
 
 @pytest.mark.torch
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-@settings(deadline=None)
 @given(num_steps=st.integers(1, 999))
 def test_walks_have_the_times_of_diffusers(spacing, num_steps):
     config = {**DIT, "timestep_spacing": spacing, "steps_offset": 0 if num_steps > 900 else 1}
@@ -78,7 +77,6 @@ def test_dit_walk_is_that_of_the_official_repository(schedule):
     assert schedule.timesteps(50, spacing="respaced").tolist() == [*reversed(expected), CLEAN]
 
 
-@settings(deadline=None)
 @given(num_steps=st.integers(1, 1000), spacing=st.sampled_from(["leading", "trailing", "linspace", "respaced"]))
 def test_every_walk_descends_to_clean_in_the_steps_asked(num_steps, spacing):
     walk = NoiseSchedule.from_config({}).timesteps(num_steps, spacing=spacing)
@@ -113,7 +111,6 @@ def test_levels_cannot_be_written(schedule):
         schedule.alpha_bars[0] = 0.5
 
 
-@settings(deadline=None)
 @given(time=st.integers(CLEAN, 999), seed=st.integers(0, 100))
 def test_adding_noise_preserves_unit_variance(time, seed):
     schedule = NoiseSchedule.from_config(DIT)

@@ -139,7 +139,7 @@ def test_one_step_in_so_many_is_full(cache, full_steps):
 walks = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0, 25, 30, 40])), min_size=2, max_size=5)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(walks, st.sampled_from([2, 3]), st.sampled_from([0, 1]), st.integers(0, 100))
 def test_a_sample_does_not_depend_on_its_neighbors(asked, every, order, seed):
     """Neighbors have other classes, other numbers of steps and other times; guidance acts on a part of each walk."""
@@ -157,7 +157,7 @@ def test_a_sample_does_not_depend_on_its_neighbors(asked, every, order, seed):
         )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, STEPS), st.sampled_from([0, 1]))
 def test_a_walk_does_not_depend_on_those_before_it_finished_or_not(steps_before, order):
     """The same denoiser, condition and scale: the walk before was given up after some steps."""
@@ -180,7 +180,7 @@ def test_two_walks_side_by_side_keep_apart():
     np.testing.assert_array_equal(end, walked(guided(closed(every=2).denoiser), start(1, 0), [0]))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.floats(0, 8), st.floats(0, 8))
 def test_nothing_is_carried_from_one_guidance_scale_to_another(scale, earlier):
     model = closed(every=2)
@@ -218,7 +218,6 @@ def test_the_full_steps_of_a_walk_are_those_that_it_says(every, order):
     assert len(model.trunk_calls) == StepCache(every=every, order=order).full_steps(STEPS)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 9), st.sampled_from([0, 1]))
 def test_a_setting_as_text_is_read_as_itself(every, order):
     cache = StepCache(every=every, order=order)
