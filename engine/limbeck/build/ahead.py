@@ -52,10 +52,13 @@ def build_ahead(
 
     Raises:
         BackendUnavailableError: The backend's package is not there, or no target is named and there is no device.
+        ConfigError: A step cache was asked for.
         ConfigError, EngineError: No engine can be built at all; this is why the last could not.
         OutputError: `out` exists, or cannot be written.
         PackError: The source is damaged.
     """
+    if options.step_cache is not None:
+        raise ConfigError("a step cache is judged by running it, which nothing built ahead of time is: leave out one")
     backend.fingerprint()  # refuses here, once, what no role can be built without
     trials: list[BuildTrial] = []
     failure: ConfigError | EngineError | None = None
