@@ -58,8 +58,8 @@ def test_the_runtime_has_no_torch_and_imports_without_it(alone: Path) -> None:
         f"found = [name for name in {BUILD_WORLD!r} if importlib.util.find_spec(name)]\n"
         "for package in (limbeck, limbeck_kernels, limbeck_server):\n"
         "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
-        "        if not module.name.startswith(('limbeck.export.', 'limbeck.backends.torch_')) "
-        "and not module.name.endswith('__main__'):\n"
+        "        build_world = ('limbeck.export.', 'limbeck.quantize.', 'limbeck.backends.torch_')\n"
+        "        if not module.name.startswith(build_world) and not module.name.endswith('__main__'):\n"
         "            __import__(module.name)\n"
         "print(json.dumps(found))"
     )

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
-from limbeck_server.runner.interrupt import stop_signals
+from limbeck_server.runner.interrupt import sigterm_as_ctrl_c, stop_signals
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """A shell that starts tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -31,3 +40,8 @@ def test_handlers_are_as_before_afterwards() -> None:
     with stop_signals():
         pass
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_interrupts_work_that_has_no_steps() -> None:
+    with pytest.raises(KeyboardInterrupt), sigterm_as_ctrl_c():
+        os.kill(os.getpid(), signal.SIGTERM)
