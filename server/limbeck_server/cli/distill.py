@@ -9,14 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from limbeck.budget import parse_nbytes
-from limbeck.methods import METHODS, make_method
+from limbeck.methods import make_method
 from limbeck_server.cli.options import (
     BackendOption,
     BackendSetOption,
     BucketOption,
     BudgetOption,
+    DataOption,
+    ImageColumnOption,
+    IpcOption,
+    LabelColumnOption,
+    MethodOption,
     PackOption,
+    PresetOption,
     ProviderOption,
+    SettingsOption,
     StepCacheOption,
     ThreadsOption,
     make_backend,
@@ -30,16 +37,13 @@ from limbeck_server.runner.local import run_distill
 
 
 def distill(
-    data: Annotated[str, typer.Option(help="Real images: a folder of class folders, parquet, or npz.")],
+    data: DataOption,
     out: Annotated[Path, typer.Option(help="The folder to make; it must not exist.")],
-    ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
+    ipc: IpcOption = 1,
     pack: PackOption = "mini",
-    method: Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")] = "d4m",
-    preset: Annotated[str, typer.Option(help="default, or faithful: the official release's settings.")] = "default",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated."),
-    ] = None,
+    method: MethodOption = "d4m",
+    preset: PresetOption = "default",
+    settings: SettingsOption = None,
     seed: Annotated[int, typer.Option(help="With class and index, fixes every image.")] = 0,
     budget: BudgetOption = None,
     bucket: BucketOption = None,
@@ -48,8 +52,8 @@ def distill(
         bool, typer.Option("--skip-unreadable", help="Leave broken images out and list them in the manifest.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")] = False,
-    image_column: Annotated[str | None, typer.Option(help="Parquet: the column with the images.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Parquet: the column with the labels.")] = None,
+    image_column: ImageColumnOption = None,
+    label_column: LabelColumnOption = None,
     backend: BackendOption = "onnxruntime",
     backend_set: BackendSetOption = None,
     provider: ProviderOption = None,

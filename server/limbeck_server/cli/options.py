@@ -15,6 +15,7 @@ from limbeck.backends.settings import configured
 from limbeck.backends.tensorrt import TensorRt, TensorRtRtx
 from limbeck.build.feeds import symbolic_sizes
 from limbeck.diffusion.step_cache import StepCache
+from limbeck.methods import METHODS
 from limbeck.pack import Pack
 from limbeck_server.cli.report import parse_settings
 
@@ -76,6 +77,16 @@ StepCacheOption = Annotated[
         show_default="off",
     ),
 ]
+DataOption = Annotated[str, typer.Option(help="Real images: a folder of class folders, parquet, or npz.")]
+IpcOption = Annotated[int, typer.Option(help="Images per class.")]
+MethodOption = Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")]
+PresetOption = Annotated[str, typer.Option(help="default, or faithful: the official release's settings.")]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated."),
+]
+ImageColumnOption = Annotated[str | None, typer.Option(help="Parquet: the column with the images.")]
+LabelColumnOption = Annotated[str | None, typer.Option(help="Parquet: the column with the labels.")]
 PackOption = Annotated[str, typer.Option(help="A pack folder made by `limbeck export`, or a shipped pack by name.")]
 
 

@@ -10,15 +10,22 @@ import typer
 
 from limbeck.budget import format_nbytes, parse_nbytes
 from limbeck.memory.process import PeakMeter, limited
-from limbeck.methods import METHODS, make_method
+from limbeck.methods import make_method
 from limbeck.pack import Pack
 from limbeck_server.cli.options import (
     BackendOption,
     BackendSetOption,
     BucketOption,
     BudgetOption,
+    DataOption,
+    ImageColumnOption,
+    IpcOption,
+    LabelColumnOption,
+    MethodOption,
     PackOption,
+    PresetOption,
     ProviderOption,
+    SettingsOption,
     StepCacheOption,
     ThreadsOption,
     make_backend,
@@ -32,23 +39,20 @@ from limbeck_server.runner.ready import make_ready
 
 
 def plan(
-    data: Annotated[str, typer.Option(help="Real images: a folder of class folders, parquet, or npz.")],
-    ipc: Annotated[int, typer.Option(help="Images per class.")] = 1,
+    data: DataOption,
+    ipc: IpcOption = 1,
     pack: PackOption = "mini",
-    method: Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")] = "d4m",
-    preset: Annotated[str, typer.Option(help="default, or faithful: the official release's settings.")] = "default",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the method; may be repeated."),
-    ] = None,
+    method: MethodOption = "d4m",
+    preset: PresetOption = "default",
+    settings: SettingsOption = None,
     budget: BudgetOption = None,
     bucket: BucketOption = None,
     step_cache: StepCacheOption = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave broken images out of the count.")
     ] = False,
-    image_column: Annotated[str | None, typer.Option(help="Parquet: the column with the images.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Parquet: the column with the labels.")] = None,
+    image_column: ImageColumnOption = None,
+    label_column: LabelColumnOption = None,
     backend: BackendOption = "onnxruntime",
     backend_set: BackendSetOption = None,
     provider: ProviderOption = None,
