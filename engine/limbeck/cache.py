@@ -28,6 +28,7 @@ import platformdirs
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from limbeck.durable import sync_folder
 from limbeck.errors import ConfigError
 
 DEFAULT_LIMIT_NBYTES = 10 * 2**30
@@ -127,7 +128,7 @@ class Cache:
                 self._remove(folder)
                 folder.parent.mkdir(exist_ok=True)
                 written.rename(folder)
-                _sync_folder(folder.parent)
+                sync_folder(folder.parent)
         except OSError as error:
             _log.warning("cache_unwritable root=%s key=%s error=%s", self.root, key, error)
             return False
@@ -199,7 +200,7 @@ class Cache:
         written = {name: _write_synced(folder / name, content) for name, content in files.items()}
         meta = _Meta(key=key, about=about, files=written)
         _write_synced(folder / _META, meta.model_dump_json(indent=2).encode())
-        _sync_folder(folder)
+        sync_folder(folder)
         return folder
 
     def _remove(self, folder: Path) -> None:
@@ -260,12 +261,3 @@ def _write_synced(path: Path, content: Content) -> _File:
         os.fsync(stream.fileno())
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return _File(nbytes=path.stat().st_size, sha256=digest)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in `folder`."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

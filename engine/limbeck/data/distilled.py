@@ -28,13 +28,13 @@ from PIL import Image
 from limbeck import __version__
 from limbeck.arrays import Images
 from limbeck.data.card import card
-from limbeck.data.durable import disk_errors_explained, disk_nbytes, sync_folder, write_whole
 from limbeck.data.layout import FORMAT, MANIFEST, METADATA, SetManifest, read_manifest, read_rows
 from limbeck.data.naming import class_folders
 from limbeck.data.partial import PartialSet, Row
 from limbeck.data.preview import preview
 from limbeck.data.stored import StoredSource
 from limbeck.data.verify import verify_distilled
+from limbeck.durable import disk_errors_explained, disk_nbytes, sync_folder, write_whole
 from limbeck.errors import ConfigError, OutputError
 
 __all__ = ["MANIFEST", "DistilledSet", "DistilledWriter", "is_distilled", "read_distilled", "verify_distilled"]

@@ -26,7 +26,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from limbeck.data.durable import disk_errors_explained, disk_nbytes, sync_folder, write_synced, write_whole
+from limbeck.durable import disk_errors_explained, disk_nbytes, sync_folder, write_synced, write_whole
 from limbeck.errors import OutputError
 
 Row = Mapping[str, Any]
