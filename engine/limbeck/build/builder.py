@@ -13,7 +13,6 @@ from limbeck.build.candidates import Writers, tried
 from limbeck.build.effort import choose_questions
 from limbeck.build.feeds import normal_feeds, symbolic_sizes
 from limbeck.build.gate import Gate, Verdict
-from limbeck.build.metrics import relative_error
 from limbeck.build.options import BuildOptions
 from limbeck.build.placing import with_graph, without_unused, written
 from limbeck.build.step_cache import cut_figures, with_cut
@@ -25,6 +24,7 @@ from limbeck.errors import BudgetError, ConfigError, EngineError, ExportError, M
 from limbeck.memory.profile import Profile, measure
 from limbeck.pack import BuildTrial, Pack, PackManifest, Role
 from limbeck.precision import PrecisionName
+from limbeck_kernels.distances import relative_error
 
 OnStep: TypeAlias = Callable[[str, int, int], None]
 """Called with a stage's name, and how many of how many parts of it are done."""

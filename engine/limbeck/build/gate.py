@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 from limbeck.backends.base import Backend
 from limbeck.build.feeds import normal_feeds, symbolic_sizes
-from limbeck.build.metrics import relative_error
 from limbeck.build.observe import Questions
 from limbeck.build.observer import Memory, Observer, digest
 from limbeck.build.stages import STAGES, Stage
@@ -27,6 +26,7 @@ from limbeck.diffusion.step_cache import StepCache
 from limbeck.engine import compile
 from limbeck.errors import PackError
 from limbeck.pack import Pack, Role
+from limbeck_kernels.distances import relative_error
 
 _ALONE_BATCH = 4  # rows on which a graph is compared by itself
 

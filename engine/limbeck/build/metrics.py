@@ -8,15 +8,6 @@ from numpy.typing import NDArray
 from limbeck.arrays import Array, ClassIds, Features
 
 
-def relative_error(found: Array, expected: Array) -> float:
-    """|found - expected| / |expected| in L2; infinite for what is not finite or has another shape."""
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        return float("inf")
-    difference = np.linalg.norm(found.astype(np.float64) - expected)
-    scale = np.linalg.norm(expected.astype(np.float64))
-    return float(difference / scale) if scale else float("inf" if difference else 0)
-
-
 def cosine(found: Array, expected: Array) -> float:
     """The cosine of the angle between two arrays taken as vectors, -1..1; 0 where one is zero or not finite."""
     if not np.isfinite(found).all():

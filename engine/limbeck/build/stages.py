@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.build.metrics import class_mean_distance, cosine, frechet_distance, rank_correlation, relative_error
+from limbeck.build.metrics import class_mean_distance, cosine, frechet_distance, rank_correlation
 from limbeck.build.observe import Questions
 from limbeck.build.observer import Observer
 from limbeck.build.thresholds import Metric
@@ -16,6 +16,7 @@ from limbeck.evaluate.probe import FeatureSet, linear_probe
 from limbeck.pack import PackManifest, Role
 from limbeck.randomness import generator
 from limbeck_kernels.denoise_step import guide
+from limbeck_kernels.distances import relative_error
 from limbeck_kernels.group_sampling import group_distances
 
 DENOISER: tuple[Role, ...] = ("text_encoder", "conditioner", "trunk", "shallow")

@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 from limbeck.backends.base import Backend
 from limbeck.build.candidates import Writers, need_packages
 from limbeck.build.feeds import normal_feeds, symbolic_sizes
-from limbeck.build.metrics import relative_error
 from limbeck.build.placing import link, with_graph, written
 from limbeck.build.thresholds import THRESHOLDS
 from limbeck.build.timing import compare
 from limbeck.diffusion.step_cache import StepCache
 from limbeck.errors import ConfigError, EngineError
 from limbeck.pack import Pack, Role, write_manifest
+from limbeck_kernels.distances import relative_error
 
 CUT: tuple[Role, ...] = ("trunk", "shallow")
 """The graphs that a cut makes of a trunk."""

@@ -18,6 +18,7 @@ from limbeck.export.graph import Tracing, WrittenGraph, write_graph
 from limbeck.export.options import ExportOptions
 from limbeck.pack import GraphEntry
 from limbeck.precision import FP32, Precision
+from limbeck_kernels.distances import relative_error
 
 Feeds = Mapping[str, Array]
 Computation = Callable[[Feeds], Feeds]
@@ -67,15 +68,7 @@ def export_checked(role: str, tracing: Tracing, pack: Path, folder: str, options
 def _relative_error(found: Feeds, expected: Feeds) -> float:
     """The largest over the outputs of |found - expected| / |expected|, in L2; infinite where a shape differs."""
     assert found.keys() == expected.keys(), "graph and network name their outputs alike"
-    return max(_distance(found[name], expected[name]) for name in expected)
-
-
-def _distance(found: Array, expected: Array) -> float:
-    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
-        return float("inf")
-    difference = np.linalg.norm(found.astype(np.float64) - expected)
-    scale = np.linalg.norm(expected.astype(np.float64))
-    return float(difference / scale) if scale else float("inf" if difference else 0)
+    return max(relative_error(found[name], expected[name]) for name in expected)
 
 
 def random_feeds(inputs: Sequence[TensorSpec], sizes: Mapping[str, int], **below: int) -> Feeds:

@@ -11,8 +11,8 @@ from limbeck.build.metrics import (
     cosine,
     frechet_distance,
     rank_correlation,
-    relative_error,
 )
+from limbeck_kernels.distances import relative_error
 
 
 def test_relative_error_is_the_length_of_the_difference_in_lengths_of_what_was_expected() -> None:
