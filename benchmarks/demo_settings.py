@@ -28,10 +28,10 @@ from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.data.base import ImageSource
 from limbeck.data.source import open_source
 from limbeck.diffusion.base import LatentCodec
-from limbeck.diffusion.models import open_models
 from limbeck.evaluate.probe import FeatureSet, extract, linear_probe, random_subsets
 from limbeck.methods.base import DistilledImages
 from limbeck.methods.d4m import D4M
+from limbeck.models import open_models
 from limbeck.pack import Pack
 
 ROOT = Path(__file__).parents[1]

@@ -27,9 +27,9 @@ from limbeck.backbone import PackBackbone
 from limbeck.data.source import open_source
 from limbeck.diffusion.base import Condition, Denoiser
 from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.models import Models
 from limbeck.diffusion.samplers import SamplerName, finish, sampler
 from limbeck.evaluate.probe import FeatureSet, extract, linear_probe
+from limbeck.models import Models
 
 PHOTOS = Path(__file__).parents[1] / "examples/data/sign_digits/train"
 

@@ -22,7 +22,7 @@ from benchmarks.mini_quality import Counted, Judge, Walk, machine, make_latents,
 
 from limbeck.backbone import open_backbone
 from limbeck.backends.onnxruntime import OnnxRuntime
-from limbeck.diffusion.models import open_models
+from limbeck.models import open_models
 from limbeck.pack import Pack
 
 REFERENCE = Walk("ddim", 250)

@@ -33,10 +33,10 @@ from limbeck.backbone import open_backbone
 from limbeck.backends.base import GraphSpec
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.diffusion.base import Denoiser
-from limbeck.diffusion.models import Models, open_models
 from limbeck.diffusion.step_cache import CachedDitDenoiser, StepCache
 from limbeck.engine import Engine, compile
 from limbeck.export.step_cache import add_shallow
+from limbeck.models import Models, open_models
 from limbeck.pack import DenoiserInfo, Pack, Role
 
 DEPTH = 4  # blocks of the mini pack's DiT

@@ -8,8 +8,8 @@ from PIL import Image
 
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.models import open_models
 from limbeck.diffusion.samplers import sampler
+from limbeck.models import open_models
 from limbeck.pack import Pack
 
 digits = [str(digit) for digit in range(10)]

@@ -12,10 +12,10 @@ import pytest
 
 from limbeck.arrays import Images
 from limbeck.data.base import ImageSource
-from limbeck.diffusion.models import Models
 from limbeck.errors import DataError, LimbeckError
 from limbeck.methods import METHODS, make_method
 from limbeck.methods.base import DistilledImages, Method, Progress, Unit
+from limbeck.models import Models
 from support.models import gaussian_models
 from support.sources import ArraySource, blobs
 

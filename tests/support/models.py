@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from limbeck.diffusion.models import Models
 from limbeck.diffusion.schedule import NoiseSchedule
+from limbeck.models import Models
 from support.gaussian import GaussianDenoiser
 from support.sources import BlockCodec
 

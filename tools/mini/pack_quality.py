@@ -18,8 +18,8 @@ from tools.mini.images import read_split
 
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.models import Models, open_models
 from limbeck.diffusion.samplers import SamplerName, finish, sampler
+from limbeck.models import Models, open_models
 from limbeck.pack import Pack
 
 WALKS: tuple[tuple[SamplerName, int], ...] = (("dpm++2m", 20), ("ddpm", 50))

@@ -16,10 +16,10 @@ from limbeck.backbone import PackBackbone
 from limbeck.data.decode import decode
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.models import Models
 from limbeck.diffusion.samplers import ddim, finish, sampler
 from limbeck.diffusion.schedule import CLEAN
 from limbeck.errors import ConfigError
+from limbeck.models import Models
 from limbeck.randomness import generator
 
 DOMAIN = 0.6

@@ -19,8 +19,8 @@ from limbeck.backends.base import Backend
 from limbeck.build import observe
 from limbeck.build.observe import Predictions, Questions, Trajectory
 from limbeck.diffusion.denoisers import denoiser_roles
-from limbeck.diffusion.models import Models, open_models
 from limbeck.diffusion.step_cache import StepCache
+from limbeck.models import Models, open_models
 from limbeck.pack import Pack, Role
 
 _Answer = TypeVar("_Answer")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ from limbeck.durable import disk_errors_explained, disk_nbytes, sync_folder, wri
 from limbeck.errors import ConfigError, OutputError
 
 __all__ = ["MANIFEST", "DistilledSet", "DistilledWriter", "is_distilled", "read_distilled", "verify_distilled"]
+
+_log = logging.getLogger(__name__)
 
 
 class DistilledWriter:
@@ -145,6 +148,29 @@ class DistilledWriter:
             listed.append(json.loads(json.dumps(entry, default=_number, allow_nan=False)))
         self._partial.store(unit, files, listed)
         self._written |= seen.keys()
+
+    def write_checkpoint(self, unit: int, state: Mapping[str, NDArray[Any]]) -> None:
+        """Keep the state of a unit that is under way, in place of an earlier one; it then survives a crash.
+
+        Raises:
+            OutputError: The disk is full or refuses.
+        """
+        stream = io.BytesIO()
+        np.savez(stream, allow_pickle=False, **dict(state))
+        content = stream.getvalue()
+        self._partial.store_checkpoint(unit, hashlib.sha256(content).digest() + content)
+
+    def checkpoint(self, unit: int) -> Mapping[str, NDArray[Any]] | None:
+        """The state that an earlier run kept of a unit; None if there is none, or the file is damaged."""
+        content = self._partial.checkpoint(unit)
+        if content is None:
+            return None
+        digest, arrays = content[:32], content[32:]
+        if hashlib.sha256(arrays).digest() != digest:
+            _log.warning("checkpoint_damaged unit=%d: the unit begins again", unit)
+            return None
+        with np.load(io.BytesIO(arrays), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
 
     def finish(self, *, memory: Mapping[str, object] | None = None) -> Path:
         """Write metadata, card, preview and manifest, and move the set to its place, which is returned.

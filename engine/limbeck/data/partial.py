@@ -7,6 +7,7 @@
       set/           what becomes the distilled set
         train/<class folder>/0000.png
       units/000003.json    written last: unit 3 is whole
+      checkpoints/000004.state  what unit 4, which takes long, had reached
 
 A unit's class folders are renamed out of `staging`, then its record is written. A class folder without a record is
 what a killed run left of a unit; it is removed, and the unit made again.
@@ -54,7 +55,7 @@ class PartialSet:
             out: Where the set goes in the end.
             header: JSON values that decide the result; `class_folders` among them.
             resume: Continue what is there; with nothing there, it starts afresh. So it does, with or without
-                `resume`, where no unit is finished.
+                `resume`, where no unit is finished and none has a checkpoint.
 
         Raises:
             OutputError: `out` exists, a partial folder with units exists and `resume` is False, another process
@@ -113,6 +114,19 @@ class PartialSet:
                 self._remove_torn()
                 raise
         self._units[unit] = tuple(rows)
+        self._checkpoint(unit).unlink(missing_ok=True)
+
+    def store_checkpoint(self, unit: int, content: bytes) -> None:
+        """Keep what a unit has reached, in place of what was kept of it before."""
+        folder = self.folder / "checkpoints"
+        with disk_errors_explained(self.folder, disk_nbytes({"checkpoint": content})):
+            folder.mkdir(exist_ok=True)
+            write_whole(self._checkpoint(unit), content)
+
+    def checkpoint(self, unit: int) -> bytes | None:
+        """What was kept of a unit that is not whole; None if nothing was."""
+        path = self._checkpoint(unit)
+        return path.read_bytes() if unit not in self._units and path.is_file() else None
 
     def publish(self) -> None:
         """Move the set to its place, which must not exist, and remove the partial folder."""
@@ -140,7 +154,7 @@ class PartialSet:
                     self._units[unit] = rows
                 except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                     torn.append((record, error))
-            if self._units:
+            if self._units or _entries(self.folder / "checkpoints"):
                 _refuse_other_header(self.folder, _read_header(path), header)
             else:
                 write_whole(path, _dump(header))
@@ -174,6 +188,9 @@ class PartialSet:
         for class_folder in (self.set_folder / "train").iterdir():
             if class_folder.is_dir() and class_folder.name not in whole:
                 shutil.rmtree(class_folder)
+
+    def _checkpoint(self, unit: int) -> Path:
+        return self.folder / "checkpoints" / f"{unit:06d}.state"
 
     def _record(self, unit: int) -> Path:
         return self.folder / "units" / f"{unit:06d}.json"
@@ -216,7 +233,8 @@ def _is_published(out: Path) -> bool:
 
 def _remove_leftovers(folder: Path) -> None:
     """Remove what a set that was moved to its place left behind; what cannot be removed is only untidy."""
-    shutil.rmtree(folder / "units", ignore_errors=True)
+    for name in ("units", "checkpoints"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     with suppress(OSError):
         for name in ("header.json", "lock"):
             (folder / name).unlink(missing_ok=True)
@@ -235,10 +253,11 @@ def _exists(path: Path) -> bool:
 def _holds_nothing(folder: Path) -> bool:
     """Whether a partial folder has no more than a run makes before its first unit is finished."""
     return (
-        _entries(folder) <= {"lock", "header.json", ".header.json.tmp", "staging", "set", "units"}
+        _entries(folder) <= {"lock", "header.json", ".header.json.tmp", "staging", "set", "units", "checkpoints"}
         and _entries(folder / "set") <= {"train"}
         and not _entries(folder / "set" / "train")
         and not _entries(folder / "units")
+        and not _entries(folder / "checkpoints")
     )
 
 

@@ -194,11 +194,12 @@ def least_budget(plan: Plan) -> int:
 def predict(job: Job, layout: Layout, *, budget_nbytes: int | None = None) -> Plan:
     """What `layout` costs."""
     peaks = {role: _parts(job, layout, role) for role in job.roles}
-    worst = max(peaks, key=lambda role: sum(peaks[role].values()))
+    # a method without networks holds what it reads and what it makes
+    worst = max(peaks.values(), key=lambda parts: sum(parts.values()), default=_without_engines(job, layout))
     return Plan(
         layout=layout,
-        peak_nbytes=sum(peaks[worst].values()),
-        parts={name: nbytes for name, nbytes in peaks[worst].items() if nbytes},
+        peak_nbytes=sum(worst.values()),
+        parts={name: nbytes for name, nbytes in worst.items() if nbytes},
         stages={role: sum(parts.values()) for role, parts in peaks.items()},
         seconds=_seconds(job, layout),
         budget_nbytes=budget_nbytes,
@@ -209,6 +210,10 @@ def layouts(job: Job) -> Iterator[Layout]:
     """Every layout that the profiles tell the cost of."""
     buckets = sorted({bucket for role, _, bucket in job.profiles if role not in CODEC})
     codecs = sorted({(tile or 0, bucket) for role, tile, bucket in job.profiles if role in CODEC})
+    if not set(job.roles) & set(CODEC):
+        codecs = [(0, 1)]
+    if not set(job.roles) - set(CODEC):
+        buckets = [1]
     for bucket in buckets:
         for tile, codec_bucket in codecs:
             for groups in _groupings(job):
@@ -234,7 +239,7 @@ def _groupings(job: Job) -> Iterator[tuple[tuple[Role, ...], ...]]:
 
 def _waves(job: Job, bucket: int) -> Iterator[int]:
     """Multiples of the bucket by powers of two, up to the first that makes loading cheap, or to all images."""
-    if job.work.interleaved:
+    if job.work.interleaved or not job.work.walks:
         yield bucket
         return
     load = sum(profile.load_seconds for profile in _firsts(job).values())
@@ -273,6 +278,12 @@ def _parts(job: Job, layout: Layout, role: Role) -> dict[str, int]:
     }
 
 
+def _without_engines(job: Job, layout: Layout) -> dict[str, int]:
+    work, arrays = job.work, job.arrays
+    images = (layout.bucket * _IMAGE_COPIES + work.images_per_class * 2) * arrays.image_nbytes
+    return {"process": job.base_nbytes, "images and latents": images + work.scratch_nbytes + arrays.picture_nbytes}
+
+
 def _host_nbytes(job: Job, layout: Layout, role: Role) -> int:
     """Arrays in the process while it is `role`'s turn."""
     work, arrays = job.work, job.arrays
@@ -284,6 +295,10 @@ def _host_nbytes(job: Job, layout: Layout, role: Role) -> int:
     if role == "decoder":
         unfinished = work.images_per_class * arrays.image_nbytes * 2
         return 2 * wave + layout.codec_bucket * arrays.image_nbytes * _IMAGE_COPIES + unfinished
+    if role == "backbone":
+        batch = layout.bucket * arrays.feature_image_nbytes * _IMAGE_COPIES
+        made = work.images_per_class * arrays.image_nbytes * 2
+        return max(batch, work.scratch_nbytes) + made + arrays.picture_nbytes
     middles = arrays.middle_nbytes * (arrays.middles + _MIDDLE_COPIES)
     rows = layout.bucket * 2 * (arrays.condition_nbytes * _ROW_COPIES + middles)
     return wave + layout.table_nbytes + rows + layout.bucket * arrays.latent_nbytes * _LATENT_COPIES
@@ -296,6 +311,7 @@ def _seconds(job: Job, layout: Layout) -> float:
     walked = work.trunk_calls(layout.bucket)
     full = -(-walked // job.full_every)
     calls: dict[Role, int] = {
+        "backbone": work.feature_calls(layout.bucket),
         "encoder": work.encode_calls(layout.codec_bucket) * tiles,
         "trunk": full,
         "shallow": walked - full,

@@ -29,20 +29,22 @@ class Work:
     """The work of a method on a source.
 
     Args:
-        class_images: Real images to encode, by class; a class fills its last bucket alone.
-        images_per_class: Images to decode, by class.
+        class_images: Real images to read, by class; a class fills its last bucket of the encoder or backbone alone.
+        images_per_class: Images to make, by class.
         walks: What goes through the denoiser.
         condition_times: Times for which a class's condition is computed, where it depends on the time.
         scratch_nbytes: What the method holds at most beside a batch: the latents of a class and what clusters them.
+        features_of_each: Rows that each real image gives the backbone: 1 for itself, more for crops of it.
         interleaved: Whether the method goes back and forth between its networks, so that they have to be loaded
             together; otherwise it encodes, denoises and decodes a wave at a time, as the plan says.
     """
 
     class_images: tuple[int, ...]
     images_per_class: int
-    walks: tuple[Walk, ...]
-    condition_times: int
+    walks: tuple[Walk, ...] = ()
+    condition_times: int = 0
     scratch_nbytes: int
+    features_of_each: int = 1
     interleaved: bool = False
 
     @property
@@ -53,6 +55,10 @@ class Work:
     def encode_calls(self, bucket: int) -> int:
         """Calls of the encoder."""
         return sum(-(-images // bucket) for images in self.class_images)
+
+    def feature_calls(self, bucket: int) -> int:
+        """Calls of the backbone."""
+        return sum(-(-images * self.features_of_each // bucket) for images in self.class_images)
 
     def decode_calls(self, bucket: int, wave: int) -> int:
         """Calls of the decoder, which takes `wave` latents at a time."""
@@ -77,6 +83,7 @@ class Arrays:
 
     Args:
         image_nbytes: One image as float32.
+        feature_image_nbytes: One image as the backbone reads it.
         latent_nbytes: One latent.
         condition_nbytes: What is kept of one condition: a modulation, or keys and values of a prompt.
         condition_each_time: Whether a condition holds for one time only.
@@ -86,9 +93,10 @@ class Arrays:
     """
 
     image_nbytes: int
-    latent_nbytes: int
-    condition_nbytes: int
-    condition_each_time: bool
     picture_nbytes: int
+    feature_image_nbytes: int = 0
+    latent_nbytes: int = 0
+    condition_nbytes: int = 0
+    condition_each_time: bool = False
     middle_nbytes: int = 0
     middles: int = 0

@@ -2,20 +2,31 @@
 
 A method owns no model, file, device, thread or progress bar. It is given a source and `Models`, and yields events.
 The runner may stop between any two events (Ctrl-C ends at the next step), and it stores a unit when its images
-come. A unit's result depends on `(seed, class, index)` and the bucket alone: not on which units ran before it, nor
+come; what a long unit says of its state in between is stored too, and given back when a killed run is resumed. A
+unit's result depends on `(seed, class, index)` and the bucket alone: not on which units ran before it, nor
 on which shared its batches. That is what lets a method fill a batch across units, and a killed run continue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from numpy.typing import NDArray
 
 from limbeck.arrays import Images
 from limbeck.data.base import ImageSource
-from limbeck.diffusion.models import Models
 from limbeck.memory.work import Work
+from limbeck.models import Models, Part
+
+State: TypeAlias = Mapping[str, NDArray[Any]]
+"""What a unit that is under way has to remember, as named arrays."""
+
+NO_STATES: Mapping[int, State] = MappingProxyType({})
+"""No unit is under way."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +68,28 @@ class DistilledImages:
     rows: tuple[Mapping[str, object], ...] = field(default=())
 
 
-Event = Progress | DistilledImages
+@dataclass(frozen=True)
+class Checkpoint:
+    """A long unit's state; when it is given back, the unit continues from here, bit for bit.
+
+    Args:
+        unit: Which.
+        state: Named arrays, enough to continue.
+    """
+
+    unit: Unit
+    state: State
+
+
+Event = Progress | Checkpoint | DistilledImages
 
 
 class Method(Protocol):
     """A distillation algorithm with its hyper-parameters."""
 
     name: ClassVar[str]
+    needs: ClassVar[AbstractSet[Part]]
+    """The networks that it uses; the pack must have them, and only they are opened."""
 
     @property
     def ipc(self) -> int:
@@ -93,6 +119,16 @@ class Method(Protocol):
         """The whole work, in order."""
         ...
 
-    def distill(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Event]:
-        """Make these units; each ends in one `DistilledImages`, in the order of `units`."""
+    def distill(
+        self,
+        units: Sequence[Unit],
+        source: ImageSource,
+        models: Models,
+        *,
+        resume: Mapping[int, State] = NO_STATES,
+    ) -> Iterator[Event]:
+        """Make these units; each ends in one `DistilledImages`, in the order of `units`.
+
+        `resume` has the state of the last `Checkpoint` of units that were under way, by `Unit.index`.
+        """
         ...

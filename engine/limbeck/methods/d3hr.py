@@ -15,7 +15,8 @@ images that cannot be read enter the statistics as black squares; limbeck refuse
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -24,12 +25,14 @@ import numpy as np
 from limbeck.arrays import Array, Latents, Times
 from limbeck.data.base import Fit, ImageSource
 from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.models import Models
-from limbeck.diffusion.samplers import ddim
-from limbeck.errors import ConfigError, DataError, EngineError
+from limbeck.diffusion.samplers import ddim, finish
+from limbeck.errors import ConfigError, DataError
 from limbeck.memory.work import Walk, Work
-from limbeck.methods.base import DistilledImages, Event, Progress, Unit
+from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
+from limbeck.methods.encoding import encoded
+from limbeck.methods.generation import Generation, Start, refuse_not_finite
 from limbeck.methods.group_search import GroupSearch, Skew, exact_group
+from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import generator
 from limbeck_kernels.moments import Moments
 
@@ -57,6 +60,7 @@ class D3HR:
     """
 
     name: ClassVar[str] = "d3hr"
+    needs: ClassVar[AbstractSet[Part]] = GENERATING
     ipc: int
     seed: int = 0
     num_steps: int = 50
@@ -141,20 +145,42 @@ class D3HR:
         """One unit a class."""
         return tuple(Unit(class_id, (class_id,)) for class_id in range(len(source.class_names)))
 
-    def distill(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Event]:
-        """Make `units`, one after another."""
+    def distill(
+        self,
+        units: Sequence[Unit],
+        source: ImageSource,
+        models: Models,
+        *,
+        resume: Mapping[int, State] = NO_STATES,
+    ) -> Iterator[Event]:
+        """Make `units`; groups are carried down in batches that are filled across classes."""
+        generation = Generation(
+            seed=self.seed,
+            ipc=self.ipc,
+            sampler_of=lambda batch: ddim,
+            denoiser=self._guided(models),
+            times=self._times_down(models),
+            condition_of=lambda batch: models.conditioning.of_classes([start.class_name for start in batch]),
+            noised=False,
+        )
+        yield from generation.images(self._groups(units, source, models), models, total=len(units) * self.ipc)
+
+    def _groups(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
         for number, unit in enumerate(units):
             (class_id,) = unit.class_ids
             name = source.class_names[class_id]
             moments: Moments | None = None
-            for done, latents in self._inverted(class_id, source, models):
+            done, count = 0, len(source.names(class_id))
+            for latents in self._inverted(class_id, source, models):
                 part = Moments.of(latents.reshape(len(latents), -1))
                 moments = part if moments is None else moments.merged(part)
-                yield Progress(f"invert {name}", done, len(source.names(class_id)))
+                done += len(latents)
+                yield Progress(f"invert {name}", done, count)
             assert moments is not None, "check has refused empty classes"
             yield Progress("draw", number, len(units))
             group = self._group(name, moments, models).reshape(self.ipc, *models.latent_shape)
-            yield from self._finished(unit, name, group, models)
+            for index, latent in enumerate(group):
+                yield Start(unit, name, index, latent)
 
     def _group(self, class_name: str, moments: Moments, models: Models) -> Array:
         def stream(index: int) -> np.random.Generator:
@@ -165,41 +191,17 @@ class D3HR:
             return exact_group(stream(0), self.ipc, mean, std)
         return self._search(models).best(stream, mean, std)
 
-    def _inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[tuple[int, Latents]]:
-        """Batches of inverted latents, and how many images they and those before them are."""
-        name = source.class_names[class_id]
+    def _inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents]:
+        """Batches of latents that were carried up the schedule."""
         times = self._times_up(models)
-        done = 0
-        for images in source.images(class_id, size=models.image_size, fit=self.fit, batch=models.bucket):
-            if self.sample_posterior:
-                mean, std = models.codec.posterior(images)
-                noise = [
-                    generator(self.seed, name, done + i, "posterior").standard_normal(mean.shape[1:], dtype=np.float32)
-                    for i in range(len(images))
-                ]
-                latents = mean + std * np.stack(noise)
-            else:
-                latents = models.codec.encode(images)
-            done += len(images)
-            yield done, self._walked(latents, name, times, models)
-
-    def _walked(self, latents: Latents, class_name: str, times: Times, models: Models) -> Latents:
-        condition = models.conditioning.of_classes([class_name] * len(latents))
-        for moved in ddim(self._guided(models), latents, condition, schedule=models.schedule, times=times):
-            latents = moved
-        if not np.isfinite(latents).all():
-            raise EngineError("the denoiser gave values that are not finite; check the pack with `limbeck doctor`")
-        return latents
-
-    def _finished(self, unit: Unit, name: str, group: Latents, models: Models) -> Iterator[Event]:
-        times = self._times_down(models)
-        images = []
-        for start in range(0, self.ipc, models.bucket):
-            latents = self._walked(group[start : start + models.bucket], name, times, models)
-            images.append(models.codec.decode(latents))
-            yield Progress(f"denoise {name}", start + len(latents), self.ipc)
-        rows = tuple({"seed": self.seed, "index": index} for index in range(self.ipc))
-        yield DistilledImages(unit, np.concatenate(images), unit.class_ids * self.ipc, rows)
+        condition = models.conditioning.of_classes([source.class_names[class_id]])
+        drawn_by = self.seed if self.sample_posterior else None
+        for latents in encoded(class_id, source, models, fit=self.fit, batch=models.bucket, posterior_seed=drawn_by):
+            rows = condition.take([0] * len(latents))
+            steps = ddim(self._guided(models), latents, rows, schedule=models.schedule, times=times)
+            inverted = finish(latents, steps)
+            refuse_not_finite(inverted)
+            yield inverted
 
     def _times_up(self, models: Models) -> Times:
         """Rising; an encoded image counts as being at the walk's lowest time, as in the official code."""

@@ -16,23 +16,26 @@ recorded, and no safety checker turns images black.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 import numpy as np
 
-from limbeck.arrays import Images, Latents, Times
+from limbeck.arrays import Times
 from limbeck.data.base import Fit, ImageSource
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.models import Models
 from limbeck.diffusion.samplers import SamplerName, sampler
-from limbeck.errors import ConfigError, DataError, EngineError
+from limbeck.errors import ConfigError, DataError
 from limbeck.memory.work import Walk, Work
-from limbeck.methods.base import DistilledImages, Event, Progress, Unit
+from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
 from limbeck.methods.clustering import Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
-from limbeck.randomness import generator, small_seed
+from limbeck.methods.encoding import encoded
+from limbeck.methods.generation import Generation, Start
+from limbeck.models import GENERATING, Models, Part
+from limbeck.randomness import small_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class D4M:
     """
 
     name: ClassVar[str] = "d4m"
+    needs: ClassVar[AbstractSet[Part]] = GENERATING
     ipc: int
     seed: int = 0
     num_steps: int = 20
@@ -145,85 +149,46 @@ class D4M:
             scratch_nbytes=4 * held * 4 * math.prod(models.latent_shape),
         )
 
-    def distill(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Event]:
+    def distill(
+        self,
+        units: Sequence[Unit],
+        source: ImageSource,
+        models: Models,
+        *,
+        resume: Mapping[int, State] = NO_STATES,
+    ) -> Iterator[Event]:
         """Make `units` wave by wave; batches are filled across classes up to the bucket."""
+        generation = Generation(
+            seed=self.seed,
+            ipc=self.ipc,
+            sampler_of=lambda batch: sampler(self.sampler),
+            denoiser=self._guided(models),
+            times=self._times(models),
+            condition_of=lambda batch: self._condition(batch, models),
+            noised=self.strength > 0,
+        )
+        yield from generation.images(self._prototypes(units, source, models), models, total=len(units) * self.ipc)
+
+    def _prototypes(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
         num_images = sum(len(source.names(class_id)) for unit in units for class_id in unit.class_ids)
-        encoded = 0
-        batches = _Count(0, math.ceil(len(units) * self.ipc / models.bucket))
-        waiting: list[_Sample] = []
-        images: dict[int, list[Images]] = {}
-        wave = models.wave or models.bucket
+        count = 0
         for unit in units:
             (class_id,) = unit.class_ids
             name = source.class_names[class_id]
             clusters = self._clusters(name)
-            for latents in self._latents(class_id, source, models):
+            drawn_by = self.seed if self.sample_posterior else None
+            for latents in encoded(class_id, source, models, fit=self.fit, posterior_seed=drawn_by):
                 clusters.add(latents)
-                encoded += len(latents)
-                yield Progress("encode", encoded, num_images)
-            prototypes = clusters.centers().reshape(self.ipc, *models.latent_shape)
-            waiting += [_Sample(unit, name, index, prototypes[index]) for index in range(self.ipc)]
-            while len(waiting) >= wave or (unit is units[-1] and waiting):
-                now, waiting = waiting[:wave], waiting[wave:]
-                denoised = yield from self._denoised(now, models, batches)
-                for sample, image in zip(now, _decoded(denoised, models), strict=True):
-                    done = images.setdefault(sample.unit.index, [])
-                    done.append(image)
-                    if len(done) == self.ipc:
-                        yield self._finished(sample.unit, np.stack(images.pop(sample.unit.index)))
+                count += len(latents)
+                yield Progress("encode", count, num_images)
+            for index, center in enumerate(clusters.centers().reshape(self.ipc, *models.latent_shape)):
+                yield Start(unit, name, index, center)
 
     def _clusters(self, class_name: str) -> Clusters:
         seed = small_seed(self.seed, class_name, "k-means")
         if self.clustering == "full":
             return FullKMeans(self.ipc, seed=seed)
         return StreamedKMeans(self.ipc, chunk=self.batch_factor * self.ipc, seed=seed)
-
-    def _latents(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents]:
-        name = source.class_names[class_id]
-        index = 0
-        for images in source.images(class_id, size=models.image_size, fit=self.fit, batch=models.images_at_a_time):
-            if self.sample_posterior:
-                mean, std = models.codec.posterior(images)
-                drawn = range(index, index + len(images))
-                noise = np.stack([self._noise(name, i, "posterior", mean.shape[1:]) for i in drawn])
-                yield mean + std * noise
-            else:
-                yield models.codec.encode(images)
-            index += len(images)
-
-    def _denoised(
-        self, samples: Sequence[_Sample], models: Models, batches: _Count
-    ) -> Generator[Event, None, list[Latents]]:
-        """Noise the prototypes and carry them back, a bucket at a time; one event a step."""
-        if self.strength > 0:
-            models.prepare(self._times(models)[:-1], self._condition(samples, models).join(models.conditioning.null(1)))
-        made = []
-        for start in range(0, len(samples), models.bucket):
-            latents = yield from self._generate(samples[start : start + models.bucket], models, batches)
-            batches.done += 1
-            made.append(latents)
-        return made
-
-    def _generate(self, batch: Sequence[_Sample], models: Models, batches: _Count) -> Generator[Event, None, Latents]:
-        times = self._times(models)
-        columns = np.repeat(times[:, None], len(batch), axis=1)
-        latents = np.stack([sample.prototype for sample in batch])
-        latents = models.schedule.add_noise(latents, self._noises(batch, "start"), columns[0])
-        steps = sampler(self.sampler)(
-            self._guided(models),
-            latents,
-            self._condition(batch, models),
-            schedule=models.schedule,
-            times=columns,
-            noise=lambda step: self._noises(batch, f"step {step}"),
-        )
-        for step, moved in enumerate(steps, start=1):
-            latents = moved
-            num_steps = len(times) - 1
-            yield Progress("denoise", batches.done * num_steps + step, batches.total * num_steps)
-        if not np.isfinite(latents).all():
-            raise EngineError("the denoiser gave values that are not finite; check the pack with `limbeck doctor`")
-        return latents
 
     def _times(self, models: Models) -> Times:
         return sampler(self.sampler).times(models.schedule, self.num_steps, strength=self.strength)
@@ -238,42 +203,7 @@ class D4M:
             num_times=models.schedule.num_times,
         )
 
-    def _condition(self, batch: Sequence[_Sample], models: Models) -> Condition:
+    def _condition(self, batch: Sequence[Start], models: Models) -> Condition:
         if self.condition == "none":
             return models.conditioning.null(len(batch))
-        return models.conditioning.of_classes([sample.class_name for sample in batch])
-
-    def _noises(self, batch: Sequence[_Sample], use: str) -> Latents:
-        return np.stack([self._noise(s.class_name, s.index, use, s.prototype.shape) for s in batch])
-
-    def _noise(self, class_name: str, index: int, use: str, shape: tuple[int, ...]) -> Latents:
-        return generator(self.seed, class_name, index, use).standard_normal(shape, dtype=np.float32)
-
-    def _finished(self, unit: Unit, images: Images) -> DistilledImages:
-        rows = tuple({"seed": self.seed, "index": index} for index in range(self.ipc))
-        return DistilledImages(unit, images, unit.class_ids * self.ipc, rows)
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """One image to be made: the `index`-th of its class, from `prototype`."""
-
-    unit: Unit
-    class_name: str
-    index: int
-    prototype: Latents
-
-
-@dataclass
-class _Count:
-    """How many batches are done."""
-
-    done: int
-    total: int
-
-
-def _decoded(batches: Sequence[Latents], models: Models) -> Iterator[Images]:
-    """The images of latents, decoded a few at a time, so that no more than these are held."""
-    latents = np.concatenate(batches)
-    for start in range(0, len(latents), models.images_at_a_time):
-        yield from models.codec.decode(latents[start : start + models.images_at_a_time])
+        return models.conditioning.of_classes([start.class_name for start in batch])

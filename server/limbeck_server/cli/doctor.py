@@ -14,10 +14,10 @@ import psutil
 import typer
 
 import limbeck
-from limbeck.diffusion.models import open_models
-from limbeck.diffusion.probe import CODEC_LIMIT, DENOISER_LIMIT, probe
 from limbeck.errors import EngineError
+from limbeck.models import open_models
 from limbeck.pack import Pack, shipped_packs
+from limbeck.pack_probe import CODEC_LIMIT, DENOISER_LIMIT, probe
 from limbeck.probes.machine import installed, probe_machine
 from limbeck.probes.words import estimates, hints, summary
 from limbeck_server.cli.options import (

@@ -17,11 +17,11 @@ from limbeck.data.distilled import DistilledWriter
 from limbeck.data.partial import refuse_taken
 from limbeck.data.source import check, open_source
 from limbeck.data.stored import StoredSource
-from limbeck.diffusion.models import Models, generating_graphs, open_models
 from limbeck.errors import Interrupted, MemoryLimitError
 from limbeck.memory.planner import Layout, Plan, shrunk, together
 from limbeck.memory.process import PeakMeter, give_back, limited, peak_resident_nbytes, usage
-from limbeck.methods.base import DistilledImages
+from limbeck.methods.base import Checkpoint, DistilledImages
+from limbeck.models import Models, made_image_size, needed_graphs, open_models
 from limbeck.pack import Pack
 from limbeck_server.jobs import DistillJob
 from limbeck_server.runner.planning import LARGEST_BUCKET, Planner, refuse_short
@@ -154,16 +154,21 @@ class _Run:
 
     def _unplanned(self) -> Layout:
         return together(
-            tuple(generating_graphs(self.pack, self.job.step_cache)),
+            tuple(needed_graphs(self.pack, self.job.method.needs, self.job.step_cache)),
             bucket=self.job.bucket or LARGEST_BUCKET,
-            image_size=self.pack.manifest.image_size or 64,
+            image_size=made_image_size(self.pack.manifest),
         )
 
     def _attempt(self) -> None:
         job = self.job
         bucket = LARGEST_BUCKET if job.bucket is None else job.bucket
         with open_models(
-            self.pack, job.backend, bucket=bucket, layout=self.layout, step_cache=job.step_cache
+            self.pack,
+            job.backend,
+            needs=job.method.needs,
+            bucket=bucket,
+            layout=self.layout,
+            step_cache=job.step_cache,
         ) as models:
             job.method.check(self.source, models)
             work = job.method.work(self.source, models)
@@ -178,13 +183,16 @@ class _Run:
                 resume=job.resume or bool(self.shrunk_from),
             ) as writer:
                 left = [unit for unit in units if unit.index not in writer.finished_units()]
+                states = {unit.index: state for unit in left if (state := writer.checkpoint(unit.index))}
                 made_in: dict[str, object] = {"bucket": models.bucket, "codec_bucket": models.images_at_a_time}
                 if self.layout and self.layout.tile:
                     made_in["tile"] = self.layout.tile
-                for event in job.method.distill(left, self.source, models):
+                for event in job.method.distill(left, self.source, models, resume=states):
                     if isinstance(event, DistilledImages):
                         rows = [{**row, **made_in} for row in event.rows or [{}] * len(event.images)]
                         writer.write_unit(event.unit.index, event.images, event.class_ids, rows)
+                    elif isinstance(event, Checkpoint):
+                        writer.write_checkpoint(event.unit.index, event.state)
                     else:
                         self.progress(event.stage, event.done, event.total)
                 writer.finish(memory=self.memory())

@@ -14,7 +14,6 @@ from limbeck.backends.base import Backend, Graph
 from limbeck.budget import format_nbytes
 from limbeck.cache import Cache
 from limbeck.data.base import ImageSource
-from limbeck.diffusion.models import Models, arrays_of, generating_graphs, open_models
 from limbeck.diffusion.step_cache import StepCache
 from limbeck.diffusion.tiling import Tiling
 from limbeck.errors import BudgetError, LimbeckError, MemoryLimitError
@@ -24,6 +23,7 @@ from limbeck.memory.profile import BATCH, Profile, measure_each
 from limbeck.memory.remembered import RememberedProfiles
 from limbeck.memory.work import Work
 from limbeck.methods.base import Method
+from limbeck.models import Models, arrays_of, made_image_size, needed_graphs, open_models
 from limbeck.pack import Pack, Role
 
 LARGEST_BUCKET = 16
@@ -70,9 +70,11 @@ class Planner:
             BudgetError: No plan fits; it says what would.
             LimbeckError: The method refuses the source or the pack.
         """
-        graphs = generating_graphs(self.pack, self.step_cache)
+        graphs = needed_graphs(self.pack, method.needs, self.step_cache)
         layout = _nothing_loaded(graphs)
-        with open_models(self.pack, self.backend, layout=layout, step_cache=self.step_cache) as models:
+        with open_models(
+            self.pack, self.backend, needs=method.needs, layout=layout, step_cache=self.step_cache
+        ) as models:
             method.check(source, models)
             work = method.work(source, models)
         refuse_short(work, self.step_cache)
@@ -103,6 +105,8 @@ class Planner:
 
     def _tiled(self, job: Job, graphs: Mapping[Role, Graph], models: Models) -> Job:
         """The job with what the codec costs on tiles of a half and a quarter of the image, one at a time."""
+        if not set(CODEC) & graphs.keys():
+            return job
         side = models.latent_shape[-1]
         profiles, tiles = dict(job.profiles), {}
         for tile in (side // 2, side // 4):
@@ -150,7 +154,7 @@ class Planner:
         return plan(job, budget_nbytes=self.budget_nbytes, bucket=self.bucket)
 
     def _together(self, roles: Iterable[Role]) -> Layout:
-        size = self.pack.manifest.image_size or 64
+        size = made_image_size(self.pack.manifest)
         return together(tuple(roles), bucket=self.bucket or LARGEST_BUCKET, image_size=size)
 
     def _profiles(self, role: Role, graph: Graph, models: Models, buckets: list[int]) -> Profiles:
@@ -216,6 +220,8 @@ def refuse_short(work: Work, step_cache: StepCache | None) -> None:
 
 def sizes_of(role: Role, graph: Graph, models: Models, bucket: int, *, tile: int | None = None) -> dict[str, int]:
     """The size of every free dimension of `graph` when it makes images in this bucket, whole or in tiles."""
+    if role == "backbone":
+        return {BATCH: bucket}
     latents = models.latent_shape[-1]
     side = tile or latents
     if role == "encoder":
@@ -260,6 +266,8 @@ def _complete(profiles: Profiles, roles: Iterable[Role]) -> Profiles:
     """Without the sizes that some engine does not fit in: they are no choice for the others either."""
     kept: dict[tuple[Role, int | None, int], Profile] = {}
     for group in ([role for role in roles if role in CODEC], [role for role in roles if role not in CODEC]):
+        if not group:
+            continue
         shared = set.intersection(*({key[1:] for key in profiles if key[0] == role} for role in group))
         kept |= {key: profile for key, profile in profiles.items() if key[0] in group and key[1:] in shared}
     return kept

@@ -10,8 +10,8 @@ import pytest
 
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.build.build import BuildOptions, build_pack
-from limbeck.diffusion.models import open_models
 from limbeck.errors import BudgetError, ConfigError, OutputError, QualityError
+from limbeck.models import open_models
 from limbeck.pack import Pack
 from support.cli import files_of
 

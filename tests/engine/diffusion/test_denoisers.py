@@ -4,9 +4,9 @@ import pytest
 
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.diffusion.denoisers import denoiser_roles
-from limbeck.diffusion.models import open_models
 from limbeck.diffusion.step_cache import StepCache
 from limbeck.errors import ConfigError, PackError
+from limbeck.models import open_models
 from limbeck.pack import Pack, UnetInfo
 
 

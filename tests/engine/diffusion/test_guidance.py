@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.diffusion.batching import in_buckets
 from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.models import open_models
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.errors import ConfigError
+from limbeck.models import open_models
 from limbeck.pack import Pack
 from support.gaussian import GaussianDenoiser, Recorded, all_at
 

@@ -13,10 +13,10 @@ pytest.importorskip("tokenizers")
 
 from limbeck.backends.onnxruntime import OnnxRuntime  # noqa: E402
 from limbeck.diffusion.guidance import Guided  # noqa: E402
-from limbeck.diffusion.models import open_models  # noqa: E402
 from limbeck.errors import PackError  # noqa: E402
 from limbeck.methods.base import DistilledImages  # noqa: E402
 from limbeck.methods.d4m import D4M  # noqa: E402
+from limbeck.models import open_models  # noqa: E402
 from limbeck.pack import Pack  # noqa: E402
 from support.sources import ArraySource, blobs  # noqa: E402
 

@@ -11,9 +11,9 @@ pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
 from limbeck.backends.onnxruntime import OnnxRuntime  # noqa: E402
-from limbeck.diffusion.models import open_models  # noqa: E402
 from limbeck.errors import ExportError  # noqa: E402
 from limbeck.export.pack import ExportOptions, export_pack  # noqa: E402
+from limbeck.models import open_models  # noqa: E402
 from limbeck.pack import Pack  # noqa: E402
 from limbeck.text.tokenizer import Tokenizer  # noqa: E402
 from support.optimum import table, write_optimum  # noqa: E402

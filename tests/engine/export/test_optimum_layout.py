@@ -15,9 +15,9 @@ pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 
 from limbeck.backends.onnxruntime import OnnxRuntime  # noqa: E402
-from limbeck.diffusion.models import open_models  # noqa: E402
 from limbeck.errors import ExportError, OutputError  # noqa: E402
 from limbeck.export.pack import export_optimum, export_pack  # noqa: E402
+from limbeck.models import open_models  # noqa: E402
 from limbeck.pack import Pack  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -11,12 +11,12 @@ onnx = pytest.importorskip("onnx")
 from limbeck.backends.base import GraphSpec  # noqa: E402
 from limbeck.backends.onnxruntime import OnnxRuntime  # noqa: E402
 from limbeck.diffusion.denoiser import ClassCondition, DitDenoiser  # noqa: E402
-from limbeck.diffusion.models import open_models  # noqa: E402
 from limbeck.diffusion.pack_check import check_denoiser  # noqa: E402
 from limbeck.diffusion.step_cache import CachedDitDenoiser, StepCache  # noqa: E402
 from limbeck.engine import compile  # noqa: E402
 from limbeck.errors import ExportError, PackError  # noqa: E402
 from limbeck.export.step_cache import add_shallow  # noqa: E402
+from limbeck.models import open_models  # noqa: E402
 from limbeck.pack import Pack, file_entry, write_manifest  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -7,6 +7,7 @@ import pytest
 
 from limbeck.arrays import Latents, Times
 from limbeck.diffusion.base import Condition
+from limbeck.diffusion.samplers import ddim, finish
 from limbeck.errors import ConfigError, DataError
 from limbeck.methods.base import DistilledImages, Progress
 from limbeck.methods.d3hr import D3HR
@@ -50,9 +51,13 @@ def test_a_walk_up_and_down_with_noise_that_does_not_depend_on_the_latent_is_the
     method = D3HR(ipc=1, guidance_scale=1.0)
     up, down = method._times_up(models), method._times_down(models)
     latents = np.random.default_rng(0).standard_normal((2, 3, 4, 4), dtype=np.float32)
-    raised = method._walked(latents, "class 0", up, models)
+    condition = models.conditioning.of_classes(["class 0"] * 2)
+
+    def walked(start: Latents, walk: Times) -> Latents:
+        return finish(start, ddim(models.denoiser, start, condition, schedule=models.schedule, times=walk))
+
     # the walk down ends one stride lower, at the clean latent; on the grid of the walk up it is the way back
-    assert method._walked(raised, "class 0", down[:-1], models) == pytest.approx(latents, abs=1e-5)
+    assert walked(walked(latents, up), down[:-1]) == pytest.approx(latents, abs=1e-5)
 
 
 def test_the_walk_up_of_the_paper_ends_at_time_600_and_the_codes_walk_down_starts_at_620() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from limbeck.backends.onnxruntime import OnnxRuntime
-from limbeck.diffusion.models import open_models
 from limbeck.errors import ConfigError
+from limbeck.models import open_models
 from limbeck.pack import Pack
 from limbeck.quantize.calibration import TrajectorySettings, record_trajectories
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from limbeck.diffusion.models import Models
+from limbeck.models import Models
 
 CODEC_LIMIT = 0.1
 """Root mean square error of the round trip, of a pixel's range: TAESD3 measures 0.01, a wrong range over 0.2."""

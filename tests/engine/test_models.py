@@ -6,8 +6,8 @@ import pytest
 
 from limbeck.backbone import open_backbone
 from limbeck.backends.base import Backend
-from limbeck.diffusion.models import open_models
 from limbeck.errors import PackError
+from limbeck.models import open_models
 from limbeck.pack import MANIFEST, Pack, file_entry, shipped_packs
 
 SCHEDULE = "scheduler/scheduler_config.json"

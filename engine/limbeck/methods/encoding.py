@@ -1,0 +1,47 @@
+"""The latents of a class, in batches: what the methods that start from real images have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from limbeck.arrays import Latents
+from limbeck.data.base import Fit, ImageSource
+from limbeck.models import Models
+from limbeck.randomness import generator
+
+
+def encoded(
+    class_id: int,
+    source: ImageSource,
+    models: Models,
+    *,
+    fit: Fit,
+    batch: int | None = None,
+    posterior_seed: int | None = None,
+) -> Iterator[Latents]:
+    """Batches of latents of the class's images, in the source's order.
+
+    Args:
+        class_id: The class.
+        source: Its images.
+        models: The codec and its sizes.
+        fit: How images become square.
+        batch: Images at a time; None is what the codec takes in one call.
+        posterior_seed: Draw each latent from the codec's posterior, by this seed, class and position; None takes the
+            posterior's mean.
+    """
+    name = source.class_names[class_id]
+    index = 0
+    for images in source.images(class_id, size=models.image_size, fit=fit, batch=batch or models.images_at_a_time):
+        if posterior_seed is None:
+            yield models.codec.encode(images)
+        else:
+            mean, std = models.codec.posterior(images)
+            noise = [
+                generator(posterior_seed, name, index + i, "posterior").standard_normal(mean.shape[1:], np.float32)
+                for i in range(len(images))
+            ]
+            yield mean + std * np.stack(noise)
+        index += len(images)
