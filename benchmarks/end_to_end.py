@@ -105,7 +105,12 @@ def _limbeck(layout: Layout, data: Path, threads: int) -> list[Command]:
         )
 
     ort = ("--threads", str(threads))
-    return [command("fp32", "fp32", *ort), command("int8", "int8", *ort)]
+    bfloat16 = [f"--role-backend={role}=openvino:precision=bfloat16" for role in ("encoder", "decoder")]
+    return [
+        command("fp32", "fp32", *ort),
+        command("int8", "int8", *ort),
+        command("int8, codec in bf16 on OpenVINO", "int8", *ort, *bfloat16),
+    ]
 
 
 def _write_photos(folder: Path) -> None:

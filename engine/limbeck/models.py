@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
+from types import MappingProxyType
 from typing import Any, Literal, NoReturn, Protocol, TypeAlias
 
 from limbeck.arrays import Features, Images, Times
@@ -41,6 +42,11 @@ class Backbone(Protocol):
     @property
     def image_size(self) -> int:
         """Height and width of the images that it reads."""
+        ...
+
+    @property
+    def num_features(self) -> int:
+        """Dimensions of a feature vector; known before a network has run."""
         ...
 
     def features(self, images: Images) -> Features:
@@ -125,6 +131,7 @@ def open_models(
     bucket: int = 16,
     layout: Layout | None = None,
     step_cache: StepCache | None = None,
+    role_backends: Mapping[Role, Backend] = MappingProxyType({}),
 ) -> Iterator[Models]:
     """Compile the networks of `pack` that are needed with `backend`; they are closed at the end of the block.
 
@@ -136,6 +143,7 @@ def open_models(
         layout: Which networks are loaded together, and in what buckets they run; None loads all of them now.
         step_cache: When a DiT runs only its outer blocks; None is always the whole network. Whether the quality gate
             has accepted it is not asked here: see `step_cache.check_gate`.
+        role_backends: What runs a role, where that is another backend than `backend`.
 
     Raises:
         ConfigError: `bucket` is below 1, or a step cache for another network than a DiT.
@@ -153,7 +161,8 @@ def open_models(
     parts: dict[str, Any] = {}
     if "denoiser" in needs and info.denoiser:
         parts |= {"schedule": _schedule(pack), "latent_shape": info.denoiser.latent_shape}
-    with Residency(graphs, backend, groups=layout.groups if layout else None) as engines:
+    groups = layout.groups if layout else None
+    with Residency(graphs, backend, role_backends=role_backends, groups=groups) as engines:
         if "denoiser" in needs and info.denoiser:
             parts["denoiser"], parts["conditioning"] = denoiser, _ = make_denoiser(
                 pack,

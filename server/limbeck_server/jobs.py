@@ -5,13 +5,14 @@ The front end (a command line today) builds one; `runner.local` runs it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from limbeck.backends.base import Backend
 from limbeck.diffusion.step_cache import StepCache, check_gate
 from limbeck.methods.base import Method
-from limbeck.pack import PackManifest
+from limbeck.pack import PackManifest, Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class DistillJob:
         data: Where the real images are: a folder, a parquet file or folder, an npz file.
         out: The folder to be made. It must not exist.
         backend: What runs the pack's graphs.
+        role_backends: What runs a role, where that is another backend.
         bucket: Samples that share a batch. With the seed, it decides an image. None: what the budget allows, 16
             without one.
         budget_nbytes: The most private memory that the process may have; None sets no limit.
@@ -40,6 +42,7 @@ class DistillJob:
     data: str
     out: Path
     backend: Backend
+    role_backends: Mapping[Role, Backend] = field(default_factory=dict)
     bucket: int | None = None
     budget_nbytes: int | None = None
     step_cache: StepCache | None = None

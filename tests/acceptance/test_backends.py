@@ -98,3 +98,27 @@ def test_a_backend_that_builds_nothing_ahead_of_time_is_refused_with_one_that_do
     done = limbeck("build", "mini", "--out", tmp_path / "out", "--ahead-of-time", "--json")
     assert done.code == 2
     assert "--backend tensorrt-rtx --backend-set targets=SM86,SM89" in done.error["message"]
+
+
+@needs_openvino
+def test_one_graph_runs_on_a_backend_of_its_own_and_the_manifest_says_so(tmp_path: Path) -> None:
+    folder = sorted(PHOTOS.iterdir())[0]
+    (tmp_path / "photos" / folder.name).mkdir(parents=True)
+    for photo in sorted(folder.iterdir())[:4]:
+        shutil.copy(photo, tmp_path / "photos" / folder.name)
+    done = limbeck(
+        *("distill", "--data", tmp_path / "photos", "--out", tmp_path / "out", "--set", "num_steps=4", "--json"),
+        *("--role-backend", "decoder=openvino:precision=bfloat16", "--bucket", "1"),
+    )
+    assert done.code == 0, done.out
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["backend"]["name"] == "onnxruntime"
+    assert manifest["role_backends"]["decoder"]["name"] == "openvino"
+
+
+@pytest.mark.parametrize("text", ["decoder", "decodr=openvino", "decoder=openvno"])
+def test_a_role_backend_that_is_none_is_refused_with_roles_and_backends(text: str, tmp_path: Path) -> None:
+    done = limbeck("distill", "--data", PHOTOS, "--out", tmp_path / "out", "--json", "--role-backend", text)
+    assert done.code == 2
+    assert "roles are conditioner, trunk" in done.error["message"]
+    assert "backends onnxruntime, openvino" in done.error["message"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from limbeck.arrays import Array
@@ -30,6 +30,7 @@ class Residency(Mapping[Role, "Handle"]):
     Args:
         graphs: What to run, by role.
         backend: What runs it.
+        role_backends: What runs a role, where that is another backend.
         groups: Roles that are loaded together. None, or one group of all: every engine is loaded at once and stays.
 
     Raises:
@@ -37,13 +38,18 @@ class Residency(Mapping[Role, "Handle"]):
     """
 
     def __init__(
-        self, graphs: Mapping[Role, Graph], backend: Backend, *, groups: Sequence[Sequence[Role]] | None = None
+        self,
+        graphs: Mapping[Role, Graph],
+        backend: Backend,
+        *,
+        role_backends: Mapping[Role, Backend] = MappingProxyType({}),
+        groups: Sequence[Sequence[Role]] | None = None,
     ) -> None:
         """Load nothing yet."""
         self._graphs = dict(graphs)
-        self._backend = backend
+        self._backends = {role: role_backends.get(role, backend) for role in self._graphs}
         self._groups = [frozenset(group) for group in groups or [tuple(graphs)]]
-        self._handles = {role: Handle(self, role, graph, backend) for role, graph in self._graphs.items()}
+        self._handles = {role: Handle(self, role, graph, self._backends[role]) for role, graph in self._graphs.items()}
         self._loaded: dict[Role, Engine] = {}
 
     @property
@@ -61,7 +67,7 @@ class Residency(Mapping[Role, "Handle"]):
                 self._loaded.pop(other).close()
             give_back()
             _log.info("engines_closed roles=%s for=%s", ",".join(strangers), role)
-        self._loaded[role] = compile(self._graphs[role], self._backend)
+        self._loaded[role] = compile(self._graphs[role], self._backends[role])
         return self._loaded[role]
 
     def close(self) -> None:

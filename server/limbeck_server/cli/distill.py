@@ -23,10 +23,12 @@ from limbeck_server.cli.options import (
     PackOption,
     PresetOption,
     ProviderOption,
+    RoleBackendOption,
     SettingsOption,
     StepCacheOption,
     ThreadsOption,
     make_backend,
+    make_role_backends,
     step_cache_of,
 )
 from limbeck_server.cli.plan import plan_line
@@ -56,6 +58,7 @@ def distill(
     label_column: LabelColumnOption = None,
     backend: BackendOption = "onnxruntime",
     backend_set: BackendSetOption = None,
+    role_backend: RoleBackendOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -74,6 +77,7 @@ def distill(
             data=data,
             out=out,
             backend=make_backend(backend, provider, threads, backend_set, pack=pack),
+            role_backends=make_role_backends(role_backend or [], threads, pack=pack),
             bucket=bucket,
             budget_nbytes=None if budget is None else parse_nbytes(budget),
             step_cache=step_cache_of(step_cache),

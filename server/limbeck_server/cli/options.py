@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
@@ -15,8 +15,9 @@ from limbeck.backends.settings import configured
 from limbeck.backends.tensorrt import TensorRt, TensorRtRtx
 from limbeck.build.feeds import symbolic_sizes
 from limbeck.diffusion.step_cache import StepCache
+from limbeck.errors import ConfigError
 from limbeck.methods import METHODS
-from limbeck.pack import Pack
+from limbeck.pack import Pack, Role
 from limbeck_server.cli.report import parse_settings
 
 BackendName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "reference"]
@@ -90,6 +91,17 @@ LabelColumnOption = Annotated[str | None, typer.Option(help="Parquet: the column
 PackOption = Annotated[str, typer.Option(help="A pack folder made by `limbeck export`, or a shipped pack by name.")]
 
 
+RoleBackendOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ROLE=BACKEND[:NAME=VALUE,…]",
+        help="Another backend for one graph of the pack, with its settings, such as "
+        "decoder=openvino:precision=bfloat16; may be repeated.",
+        show_default="none",
+    ),
+]
+
+
 def step_cache_of(text: str | None) -> StepCache | None:
     """The step cache that `--step-cache` was given, or None.
 
@@ -129,3 +141,28 @@ def make_backend(
     if issubclass(kind, TensorRt) and "profiles" not in given:
         given["profiles"] = [{**symbolic_sizes(Pack.open(pack).manifest, batch=BATCHES[1]), "batch": BATCHES}]
     return configured(kind, given)
+
+
+def make_role_backends(texts: Sequence[str], threads: int | None, *, pack: str) -> dict[Role, Backend]:
+    """The backends of single roles that `--role-backend` was given.
+
+    Args:
+        texts: Each as ROLE=BACKEND or ROLE=BACKEND:NAME=VALUE,…
+        threads: As of the other roles.
+        pack: As `make_backend`'s.
+
+    Raises:
+        ConfigError: A text that is none, a role or a backend that there is not, or as `make_backend`.
+    """
+    made: dict[Role, Backend] = {}
+    for text in texts:
+        role, equals, rest = text.partition("=")
+        name, _, settings = rest.partition(":")
+        if not equals or role not in get_args(Role) or name not in BACKENDS:
+            raise ConfigError(
+                f"--role-backend {text!r} is not ROLE=BACKEND[:NAME=VALUE,…]; roles are {', '.join(get_args(Role))}, "
+                f"backends {', '.join(BACKENDS)}"
+            )
+        listed = settings.split(",") if settings else []
+        made[cast(Role, role)] = make_backend(cast(BackendName, name), None, threads, listed, pack=pack)
+    return made

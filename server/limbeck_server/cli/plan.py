@@ -25,10 +25,12 @@ from limbeck_server.cli.options import (
     PackOption,
     PresetOption,
     ProviderOption,
+    RoleBackendOption,
     SettingsOption,
     StepCacheOption,
     ThreadsOption,
     make_backend,
+    make_role_backends,
     step_cache_of,
 )
 from limbeck_server.cli.report import JsonOption, parse_settings, reporting
@@ -55,6 +57,7 @@ def plan(
     label_column: LabelColumnOption = None,
     backend: BackendOption = "onnxruntime",
     backend_set: BackendSetOption = None,
+    role_backend: RoleBackendOption = None,
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
@@ -72,6 +75,7 @@ def plan(
             data=data,
             out=Path(),
             backend=make_backend(backend, provider, threads, backend_set, pack=pack),
+            role_backends=make_role_backends(role_backend or [], threads, pack=pack),
             bucket=bucket,
             budget_nbytes=None if budget is None else parse_nbytes(budget),
             step_cache=step_cache_of(step_cache),
@@ -90,6 +94,7 @@ def plan(
                 budget_nbytes=job.budget_nbytes,
                 bucket=bucket,
                 step_cache=job.step_cache,
+                role_backends=job.role_backends,
                 on_progress=report.step,
             )
             found = planner.plan(job.method, source, picture_nbytes=picture_nbytes)

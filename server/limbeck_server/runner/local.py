@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from limbeck.backends.base import Backend
 from limbeck.data.distilled import DistilledWriter
 from limbeck.data.partial import refuse_taken
 from limbeck.data.source import check, open_source
@@ -89,6 +90,7 @@ def run_distill(
                 budget_nbytes=job.budget_nbytes,
                 bucket=job.bucket,
                 step_cache=job.step_cache,
+                role_backends=job.role_backends,
                 on_progress=progress,
             )
             run.follow(planner.plan(job.method, source, picture_nbytes=picture_nbytes))
@@ -169,6 +171,7 @@ class _Run:
             bucket=bucket,
             layout=self.layout,
             step_cache=job.step_cache,
+            role_backends=job.role_backends,
         ) as models:
             job.method.check(self.source, models)
             work = job.method.work(self.source, models)
@@ -203,7 +206,8 @@ class _Run:
         return {
             "method": job.settings(),
             "pack": {"name": self.pack.manifest.name, "digest": self.pack.digest},
-            "backend": {"name": job.backend.name, "fingerprint": job.backend.fingerprint()},
+            "backend": _named(job.backend),
+            "role_backends": {role: _named(backend) for role, backend in sorted(job.role_backends.items())},
             "engines": dict(models.engines),
             "step_cache": dict(job.step_cache.recipe) if job.step_cache else None,
             "bucket": job.bucket if job.bucket or job.budget_nbytes else LARGEST_BUCKET,
@@ -226,6 +230,10 @@ class _Run:
             },
             "out_of_memory_in_buckets": list(self.shrunk_from),
         }
+
+
+def _named(backend: Backend) -> dict[str, object]:
+    return {"name": backend.name, "fingerprint": backend.fingerprint()}
 
 
 def describe(plan: Plan) -> dict[str, object]:

@@ -46,6 +46,7 @@ class Planner:
         budget_nbytes: The most private memory; None predicts what happens without a plan.
         bucket: The denoiser's bucket, if it is not to be chosen.
         step_cache: With which the denoiser runs.
+        role_backends: What runs a role, where that is another backend.
         cache: Where profiles are remembered.
         on_progress: Called with "measuring", done and total.
     """
@@ -55,6 +56,7 @@ class Planner:
     budget_nbytes: int | None
     bucket: int | None
     step_cache: StepCache | None = None
+    role_backends: Mapping[Role, Backend] = field(default_factory=dict)
     cache: Cache = field(default_factory=Cache)
     on_progress: OnProgress = lambda stage, done, total: None
 
@@ -73,7 +75,12 @@ class Planner:
         graphs = needed_graphs(self.pack, method.needs, self.step_cache)
         layout = _nothing_loaded(graphs)
         with open_models(
-            self.pack, self.backend, needs=method.needs, layout=layout, step_cache=self.step_cache
+            self.pack,
+            self.backend,
+            needs=method.needs,
+            layout=layout,
+            step_cache=self.step_cache,
+            role_backends=self.role_backends,
         ) as models:
             method.check(source, models)
             work = method.work(source, models)
@@ -119,7 +126,8 @@ class Planner:
 
     def _base(self) -> int:
         """Private memory of this process, which has its libraries already, and now the runtime."""
-        self.backend.fingerprint()
+        for backend in (self.backend, *self.role_backends.values()):
+            backend.fingerprint()
         give_back()
         return usage().private_nbytes
 
@@ -179,15 +187,16 @@ class Planner:
     ) -> dict[int, Profile]:
         """Remembered or measured now; without the buckets that do not fit."""
         remembered = RememberedProfiles(self.cache)
+        backend = self.role_backends.get(role, self.backend)
         sizes = {bucket: sizes_of(role, graph, models, bucket, tile=tile) for bucket in buckets}
-        found = {bucket: remembered.get(graph, self.backend, sizes[bucket]) for bucket in buckets}
+        found = {bucket: remembered.get(graph, backend, sizes[bucket]) for bucket in buckets}
         missing = [bucket for bucket, profile in found.items() if profile is None]
         if missing:
             asked = [sizes[bucket] for bucket in missing]
-            made = measure_each(graph, self.backend, sizes=asked, limit_nbytes=self.budget_nbytes)
+            made = measure_each(graph, backend, sizes=asked, limit_nbytes=self.budget_nbytes)
             for bucket, profile in zip(missing, made, strict=True):
                 if not isinstance(profile, MemoryLimitError):
-                    remembered.put(graph, self.backend, sizes[bucket], profile)
+                    remembered.put(graph, backend, sizes[bucket], profile)
                     found[bucket] = profile
         return {bucket: profile for bucket, profile in found.items() if profile is not None}
 

@@ -57,3 +57,10 @@ def test_the_key_of_an_engine_is_known_before_it_is_loaded(backend):
     with compile(graphs()["trunk"], backend) as engine:
         assert engines["trunk"].key == engine.key
     assert engines.loaded == ()
+
+
+def test_a_role_runs_on_its_own_backend_where_it_has_one(backend):
+    other = Function(lambda x: {"y": x + 2})
+    with Residency(graphs(), backend, role_backends={"decoder": other}) as engines:
+        assert engines["trunk"].run(FEEDS)["y"][0, 0] == 1
+        assert engines["decoder"].run(FEEDS)["y"][0, 0] == 2
