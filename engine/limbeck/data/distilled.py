@@ -6,6 +6,7 @@
       manifest.json                    what it was made from and how; the digests of the other files
       README.md                        the dataset card (`card`)
       preview.png                      to look at
+      arrays.npz                       what the method made beside images, such as a classifier; few methods do
 
 The bytes depend on the images and the header alone: no time, host or path goes in, so that two runs of the same job
 can be compared file by file. The one exception is `memory` in the manifest, which says what this run took.
@@ -16,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,19 +29,18 @@ from PIL import Image
 
 from limbeck import __version__
 from limbeck.arrays import Images
+from limbeck.data.arrays_file import NamedArrays, from_npz, npz
 from limbeck.data.card import card
-from limbeck.data.layout import FORMAT, MANIFEST, METADATA, SetManifest, read_manifest, read_rows
+from limbeck.data.layout import ARRAYS, FORMAT, MANIFEST, METADATA, SetManifest, read_manifest, read_rows
 from limbeck.data.naming import class_folders
 from limbeck.data.partial import PartialSet, Row
 from limbeck.data.preview import preview
 from limbeck.data.stored import StoredSource
 from limbeck.data.verify import verify_distilled
 from limbeck.durable import disk_errors_explained, disk_nbytes, sync_folder, write_whole
-from limbeck.errors import ConfigError, OutputError
+from limbeck.errors import ConfigError, DataError, OutputError
 
 __all__ = ["MANIFEST", "DistilledSet", "DistilledWriter", "is_distilled", "read_distilled", "verify_distilled"]
-
-_log = logging.getLogger(__name__)
 
 
 class DistilledWriter:
@@ -119,6 +119,7 @@ class DistilledWriter:
         images: Images,
         class_ids: Sequence[int],
         rows: Sequence[Mapping[str, object]] = (),
+        arrays: NamedArrays = MappingProxyType({}),
     ) -> None:
         """Store a finished unit; when this returns, it survives a crash.
 
@@ -128,11 +129,12 @@ class DistilledWriter:
             class_ids: The label of each, `ipc` of every class among them.
             rows: What the method says of each: scalars or lists of scalars, the same keys for every image. It cannot
                 change `file_name`, `label`, `class_name` and `sha256`.
+            arrays: What the unit has beside images; no other unit has arrays of these names.
 
         Raises:
             OutputError: The disk is full or refuses, the images are not finite, or they do not fit what was started.
         """
-        self._refuse_misfit(unit, images, class_ids, rows)
+        self._refuse_misfit(unit, images, class_ids, rows, arrays)
         files: dict[str, bytes] = {}
         listed: list[Row] = []
         seen: Counter[int] = Counter()
@@ -146,31 +148,20 @@ class DistilledWriter:
             digest = hashlib.sha256(files[name]).hexdigest()
             entry = {**fixed, "index": position, **row, **fixed, "sha256": digest}
             listed.append(json.loads(json.dumps(entry, default=_number, allow_nan=False)))
-        self._partial.store(unit, files, listed)
+        self._partial.store(unit, files, listed, arrays)
         self._written |= seen.keys()
 
-    def write_checkpoint(self, unit: int, state: Mapping[str, NDArray[Any]]) -> None:
+    def write_checkpoint(self, unit: int, state: NamedArrays) -> None:
         """Keep the state of a unit that is under way, in place of an earlier one; it then survives a crash.
 
         Raises:
             OutputError: The disk is full or refuses.
         """
-        stream = io.BytesIO()
-        np.savez(stream, allow_pickle=False, **dict(state))
-        content = stream.getvalue()
-        self._partial.store_checkpoint(unit, hashlib.sha256(content).digest() + content)
+        self._partial.store_checkpoint(unit, state)
 
-    def checkpoint(self, unit: int) -> Mapping[str, NDArray[Any]] | None:
+    def checkpoint(self, unit: int) -> NamedArrays | None:
         """The state that an earlier run kept of a unit; None if there is none, or the file is damaged."""
-        content = self._partial.checkpoint(unit)
-        if content is None:
-            return None
-        digest, arrays = content[:32], content[32:]
-        if hashlib.sha256(arrays).digest() != digest:
-            _log.warning("checkpoint_damaged unit=%d: the unit begins again", unit)
-            return None
-        with np.load(io.BytesIO(arrays), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return self._partial.checkpoint(unit)
 
     def finish(self, *, memory: Mapping[str, object] | None = None) -> Path:
         """Write metadata, card, preview and manifest, and move the set to its place, which is returned.
@@ -204,6 +195,8 @@ class DistilledWriter:
             "README.md": card(num_classes=len(self._names), ipc=self._header["ipc"]).encode(),
             "preview.png": _png(preview(list(zip(self._names, by_class, strict=True)))),
         }
+        if self._partial.arrays:
+            files[ARRAYS] = npz({name: array for one in self._partial.arrays.values() for name, array in one.items()})
         manifest = {**self._header, "files": {name: hashlib.sha256(files[name]).hexdigest() for name in files}}
         if memory is not None:
             manifest["memory"] = dict(memory)
@@ -220,7 +213,12 @@ class DistilledWriter:
         self._partial.close()
 
     def _refuse_misfit(
-        self, unit: int, images: Images, class_ids: Sequence[int], rows: Sequence[Mapping[str, object]]
+        self,
+        unit: int,
+        images: Images,
+        class_ids: Sequence[int],
+        rows: Sequence[Mapping[str, object]],
+        arrays: NamedArrays,
     ) -> None:
         ipc, known = self._header["ipc"], range(len(self._names))
         if unit not in range(self._header["num_units"]) or unit in self._partial.units:
@@ -230,6 +228,9 @@ class DistilledWriter:
         counts = Counter(class_ids)
         if not counts or any(count != ipc or class_id not in known for class_id, count in counts.items()):
             raise OutputError(f"unit {unit} has {dict(counts)} images by label; every class of it needs ipc={ipc}")
+        taken = {name for one in self._partial.arrays.values() for name in one}
+        if again_named := sorted(taken & set(arrays)):
+            raise OutputError(f"unit {unit} has an array '{again_named[0]}', which another unit wrote")
         if again := sorted(self._written & counts.keys()):
             raise OutputError(f"unit {unit} has images of class {again[0]}, which another unit wrote")
         if not np.isfinite(images).all():
@@ -253,6 +254,19 @@ class DistilledSet(StoredSource):
     def rows(self, class_id: int) -> tuple[Row, ...]:
         """What metadata.jsonl says of each image of the class, in the order of `images`."""
         return tuple(self._rows[class_id])
+
+    def arrays(self) -> NamedArrays:
+        """What the method made beside images; empty for most.
+
+        Raises:
+            DataError: The file is not there or damaged.
+        """
+        if ARRAYS not in self.manifest.files:
+            return {}
+        try:
+            return from_npz((self.folder / ARRAYS).read_bytes())
+        except (OSError, DataError) as error:
+            raise DataError(f"{self.folder / ARRAYS} cannot be read: {error}") from error
 
     def stored_names(self, class_id: int) -> Sequence[str]:
         return [row["file_name"] for row in self._rows[class_id]]

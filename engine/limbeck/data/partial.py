@@ -6,6 +6,7 @@
       staging/       the unit being written
       set/           what becomes the distilled set
         train/<class folder>/0000.png
+      units/000003.arrays  what unit 3 has beside images, if it has something
       units/000003.json    written last: unit 3 is whole
       checkpoints/000004.state  what unit 4, which takes long, had reached
 
@@ -27,8 +28,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from limbeck.data.arrays_file import NamedArrays, sealed, unsealed
 from limbeck.durable import disk_errors_explained, disk_nbytes, sync_folder, write_synced, write_whole
-from limbeck.errors import OutputError
+from limbeck.errors import DataError, OutputError
 
 Row = Mapping[str, Any]
 """What metadata.jsonl says of one image; `file_name` is `<class folder>/<file>`."""
@@ -46,6 +48,7 @@ class PartialSet:
         self._out = out
         self._lock = lock
         self._units: dict[int, tuple[Row, ...]] = {}
+        self._arrays: dict[int, NamedArrays] = {}
 
     @classmethod
     def start(cls, out: Path, header: Mapping[str, Any], *, resume: bool) -> PartialSet:
@@ -84,13 +87,21 @@ class PartialSet:
         """The rows of every unit that is whole."""
         return self._units
 
-    def store(self, unit: int, files: Mapping[str, bytes], rows: Sequence[Row]) -> None:
+    @property
+    def arrays(self) -> Mapping[int, NamedArrays]:
+        """What whole units have beside images, by unit."""
+        return self._arrays
+
+    def store(
+        self, unit: int, files: Mapping[str, bytes], rows: Sequence[Row], arrays: NamedArrays | None = None
+    ) -> None:
         """Write a unit, whole or not at all.
 
         Args:
             unit: Its index.
             files: The images by `file_name`. No other unit has images in the same class folders.
             rows: Their rows, with `file_name` and `sha256`.
+            arrays: What it has beside images.
 
         Raises:
             OutputError: The disk is full or refuses. What was written of this unit is removed.
@@ -109,24 +120,34 @@ class PartialSet:
                     (staging / class_folder).rename(train / class_folder)
                 sync_folder(train)
                 staging.rmdir()
-                write_whole(self._record(unit), _dump({"unit": unit, "rows": list(rows)}))
+                if arrays:
+                    write_whole(self._beside(unit), sealed(arrays))
+                write_whole(self._record(unit), _dump({"unit": unit, "rows": list(rows), "arrays": bool(arrays)}))
             except OSError:
                 self._remove_torn()
                 raise
         self._units[unit] = tuple(rows)
+        if arrays:
+            self._arrays[unit] = arrays
         self._checkpoint(unit).unlink(missing_ok=True)
 
-    def store_checkpoint(self, unit: int, content: bytes) -> None:
+    def store_checkpoint(self, unit: int, state: NamedArrays) -> None:
         """Keep what a unit has reached, in place of what was kept of it before."""
-        folder = self.folder / "checkpoints"
+        folder, content = self.folder / "checkpoints", sealed(state)
         with disk_errors_explained(self.folder, disk_nbytes({"checkpoint": content})):
             folder.mkdir(exist_ok=True)
             write_whole(self._checkpoint(unit), content)
 
-    def checkpoint(self, unit: int) -> bytes | None:
-        """What was kept of a unit that is not whole; None if nothing was."""
+    def checkpoint(self, unit: int) -> NamedArrays | None:
+        """What was kept of a unit that is not whole; None if nothing was, or the file is damaged."""
         path = self._checkpoint(unit)
-        return path.read_bytes() if unit not in self._units and path.is_file() else None
+        if unit in self._units or not path.is_file():
+            return None
+        try:
+            return unsealed(path.read_bytes())
+        except (DataError, OSError) as error:
+            _log.warning("checkpoint_damaged unit=%d: %s; the unit begins again", unit, error)
+            return None
 
     def publish(self) -> None:
         """Move the set to its place, which must not exist, and remove the partial folder."""
@@ -150,9 +171,11 @@ class PartialSet:
             torn = []
             for record in sorted((self.folder / "units").glob("*.json")):
                 try:
-                    unit, rows = self._read_unit(record, header["class_folders"])
+                    unit, rows, arrays = self._read_unit(record, header["class_folders"])
                     self._units[unit] = rows
-                except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                    if arrays:
+                        self._arrays[unit] = arrays
+                except (DataError, OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                     torn.append((record, error))
             if self._units or _entries(self.folder / "checkpoints"):
                 _refuse_other_header(self.folder, _read_header(path), header)
@@ -164,8 +187,8 @@ class PartialSet:
             self._remove_torn()
         _log.info("partial_set_opened folder=%s finished_units=%d", self.folder, len(self._units))
 
-    def _read_unit(self, record: Path, class_folders: Sequence[str]) -> tuple[int, tuple[Row, ...]]:
-        """The unit of a record and its rows; any of the errors of a damaged file if it is not whole."""
+    def _read_unit(self, record: Path, class_folders: Sequence[str]) -> tuple[int, tuple[Row, ...], NamedArrays]:
+        """The unit of a record, its rows and arrays; any of the errors of a damaged file if it is not whole."""
         content = json.loads(record.read_bytes())
         unit, rows = content["unit"], tuple(content["rows"])
         if type(unit) is not int or record != self._record(unit):
@@ -179,7 +202,7 @@ class PartialSet:
             image = (self.set_folder / "train" / folder / file).read_bytes()
             if hashlib.sha256(image).hexdigest() != row["sha256"]:
                 raise ValueError(f"{row['file_name']} is not what the record says")
-        return unit, rows
+        return unit, rows, unsealed(self._beside(unit).read_bytes()) if content["arrays"] else {}
 
     def _remove_torn(self) -> None:
         """Remove what this or a killed run wrote of units that have no record."""
@@ -188,6 +211,9 @@ class PartialSet:
         for class_folder in (self.set_folder / "train").iterdir():
             if class_folder.is_dir() and class_folder.name not in whole:
                 shutil.rmtree(class_folder)
+
+    def _beside(self, unit: int) -> Path:
+        return self.folder / "units" / f"{unit:06d}.arrays"
 
     def _checkpoint(self, unit: int) -> Path:
         return self.folder / "checkpoints" / f"{unit:06d}.state"

@@ -60,12 +60,15 @@ class DistilledImages:
         images: Shape (n, 3, height, width), in [0, 1].
         class_ids: The label of each image.
         rows: What the manifest says of each image beside its label and file: seed, index, …
+        arrays: What was made beside images, such as a classifier; stored with the set, under names that no other unit
+            has.
     """
 
     unit: Unit
     images: Images
     class_ids: tuple[int, ...]
     rows: tuple[Mapping[str, object], ...] = field(default=())
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

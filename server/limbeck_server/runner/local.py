@@ -193,7 +193,7 @@ class _Run:
                 for event in job.method.distill(left, self.source, models, resume=states):
                     if isinstance(event, DistilledImages):
                         rows = [{**row, **made_in} for row in event.rows or [{}] * len(event.images)]
-                        writer.write_unit(event.unit.index, event.images, event.class_ids, rows)
+                        writer.write_unit(event.unit.index, event.images, event.class_ids, rows, event.arrays)
                     elif isinstance(event, Checkpoint):
                         writer.write_checkpoint(event.unit.index, event.state)
                     else:
