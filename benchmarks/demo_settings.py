@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         open_models(pack, backend) as models,
         open_backbone(pack, backend) as backbone,
     ):
-        fit, validation = _parts(options.data, Path(folder))
+        fit, validation = parts(options.data, Path(folder))
         models = dataclasses.replace(models, codec=_Remembering(models.codec))
         real, held_out = extract(fit, backbone), extract(validation, backbone)
         everything = linear_probe(real, held_out)
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         num_steps=int(steps),
                     )
                     made = [e for e in method.distill(method.units(fit), fit, models) if isinstance(e, DistilledImages)]
-                    scores.append(linear_probe(_features(made, backbone), held_out))
+                    scores.append(linear_probe(features_of(made, backbone), held_out))
                 seconds = (time.perf_counter() - start) / options.seeds
                 setting = f"ipc {ipc:2}  {walk:<10}  strength {strength:.1f}  guidance {guidance:.1f}"
                 print(f"{setting}: {_figures(scores)}  {seconds:.1f} s", flush=True)
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _parts(data: Path, folder: Path) -> tuple[ImageSource, ImageSource]:
+def parts(data: Path, folder: Path) -> tuple[ImageSource, ImageSource]:
     """The training split as two ImageFolders of links, cut in photo order."""
     files = photos(data)
     for name, rows in zip(("fit", "validation"), fit_and_validation(len(files)), strict=True):
@@ -102,7 +102,7 @@ def _parts(data: Path, folder: Path) -> tuple[ImageSource, ImageSource]:
     return open_source(folder / "fit"), open_source(folder / "validation")
 
 
-def _features(made: Sequence[DistilledImages], backbone: PackBackbone) -> FeatureSet:
+def features_of(made: Sequence[DistilledImages], backbone: PackBackbone) -> FeatureSet:
     """Features of images as they would be read back from a distilled set: 8 bits, scaled to the backbone's size."""
     from PIL import Image
 

@@ -171,7 +171,7 @@ class D3HR:
             name = source.class_names[class_id]
             moments: Moments | None = None
             done, count = 0, len(source.names(class_id))
-            for latents in self._inverted(class_id, source, models):
+            for latents in self.inverted(class_id, source, models):
                 part = Moments.of(latents.reshape(len(latents), -1))
                 moments = part if moments is None else moments.merged(part)
                 done += len(latents)
@@ -191,7 +191,7 @@ class D3HR:
             return exact_group(stream(0), self.ipc, mean, std)
         return self._search(models).best(stream, mean, std)
 
-    def _inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents]:
+    def inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents]:
         """Batches of latents that were carried up the schedule."""
         times = self._times_up(models)
         condition = models.conditioning.of_classes([source.class_names[class_id]])
