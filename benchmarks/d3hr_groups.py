@@ -32,7 +32,7 @@ from limbeck.backbone import open_backbone
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.data.base import ImageSource
 from limbeck.evaluate.probe import extract, linear_probe, random_subsets
-from limbeck.methods.base import DistilledImages
+from limbeck.methods.base import DistilledImages, Progress
 from limbeck.methods.d3hr import D3HR
 from limbeck.models import Models, open_models
 from limbeck.pack import Pack
@@ -44,9 +44,10 @@ class _InvertedOnce(D3HR):
 
     remembered: dict[int, list[Latents]] = field(default_factory=dict)
 
-    def inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents]:
+    def inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents | Progress]:
         if class_id not in self.remembered:
-            self.remembered[class_id] = list(super().inverted(class_id, source, models))
+            made = super().inverted(class_id, source, models)
+            self.remembered[class_id] = [part for part in made if not isinstance(part, Progress)]
             print(f"  {source.class_names[class_id]} inverted", flush=True)
         yield from self.remembered[class_id]
 

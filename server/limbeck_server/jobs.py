@@ -5,12 +5,14 @@ The front end (a command line today) builds one; `runner.local` runs it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from limbeck.backends.base import Backend
 from limbeck.diffusion.step_cache import StepCache, check_gate
+from limbeck.errors import DataError
 from limbeck.methods.base import Method
 from limbeck.pack import PackManifest, Role
 
@@ -61,5 +63,21 @@ class DistillJob:
             check_gate(manifest, self.step_cache, self.backend.name)
 
     def settings(self) -> dict[str, object]:
-        """The method's name and every setting, for the manifest."""
-        return {"name": self.method.name, **asdict(self.method)}  # type: ignore[call-overload]
+        """The method's name and every setting, for the manifest; of files that settings name, their digests.
+
+        Raises:
+            DataError: Such a file cannot be read.
+        """
+        settings = asdict(self.method)  # type: ignore[call-overload]
+        for one in fields(self.method):  # type: ignore[arg-type]
+            if one.metadata.get("place") and Path(settings[one.name]).is_file():
+                settings[one.name] = f"sha256:{_sha256(Path(settings[one.name]))}"
+        return {"name": self.method.name, **settings}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -25,10 +25,11 @@ import numpy as np
 from limbeck.arrays import Array, Latents, Times
 from limbeck.data.base import Fit, ImageSource
 from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.samplers import ddim, finish
+from limbeck.diffusion.samplers import ddim
 from limbeck.errors import ConfigError, DataError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
+from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
 from limbeck.methods.encoding import encoded
 from limbeck.methods.generation import Generation, Start, refuse_not_finite
 from limbeck.methods.group_search import GroupSearch, Skew, exact_group
@@ -102,14 +103,11 @@ class D3HR:
 
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse small or unknown classes, walks that cannot be, and groups beyond `scratch_bytes`."""
-        for class_id, name in enumerate(source.class_names):
-            count = len(source.names(class_id))
-            if count < max(self.ipc, 2):
+        refuse_small_classes(source, ipc=self.ipc)
+        for name, count in zip(source.class_names, class_counts(source), strict=True):
+            if count < 2:
                 raise DataError(
-                    f"class '{name}' has {count} images, fewer than ipc={self.ipc}; "
-                    "lower ipc or leave the class out of the source"
-                    if count < self.ipc
-                    else f"class '{name}' has one image, and a spread needs two; leave the class out of the source"
+                    f"class '{name}' has one image, and a spread needs two; leave the class out of the source"
                 )
         models.conditioning.of_classes(source.class_names)
         self._guided(models)
@@ -125,7 +123,7 @@ class D3HR:
 
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image and walk it up; walk the chosen group of each class down and decode it."""
-        counts = tuple(len(source.names(class_id)) for class_id in range(len(source.class_names)))
+        counts = class_counts(source)
         rows = 1 if self.guidance_scale == 1 else 2
         up = (rows,) * (len(self._times_up(models)) - 1)
         down = (rows,) * (len(self._times_down(models)) - 1)
@@ -143,7 +141,7 @@ class D3HR:
 
     def units(self, source: ImageSource) -> Sequence[Unit]:
         """One unit a class."""
-        return tuple(Unit(class_id, (class_id,)) for class_id in range(len(source.class_names)))
+        return one_unit_a_class(source)
 
     def distill(
         self,
@@ -170,12 +168,12 @@ class D3HR:
             (class_id,) = unit.class_ids
             name = source.class_names[class_id]
             moments: Moments | None = None
-            done, count = 0, len(source.names(class_id))
-            for latents in self.inverted(class_id, source, models):
-                part = Moments.of(latents.reshape(len(latents), -1))
-                moments = part if moments is None else moments.merged(part)
-                done += len(latents)
-                yield Progress(f"invert {name}", done, count)
+            for part in self.inverted(class_id, source, models):
+                if isinstance(part, Progress):
+                    yield part
+                    continue
+                measured = Moments.of(part.reshape(len(part), -1))
+                moments = measured if moments is None else moments.merged(measured)
             assert moments is not None, "check has refused empty classes"
             yield Progress("draw", number, len(units))
             group = self._group(name, moments, models).reshape(self.ipc, *models.latent_shape)
@@ -191,17 +189,21 @@ class D3HR:
             return exact_group(stream(0), self.ipc, mean, std)
         return self._search(models).best(stream, mean, std)
 
-    def inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents]:
-        """Batches of latents that were carried up the schedule."""
-        times = self._times_up(models)
-        condition = models.conditioning.of_classes([source.class_names[class_id]])
+    def inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents | Progress]:
+        """Batches of a class's latents, carried up the schedule, with the steps that were made."""
+        name, times = source.class_names[class_id], self._times_up(models)
+        condition = models.conditioning.of_classes([name])
         drawn_by = self.seed if self.sample_posterior else None
+        total = -(-len(source.names(class_id)) // models.bucket) * (len(times) - 1)
+        done = 0
         for latents in encoded(class_id, source, models, fit=self.fit, batch=models.bucket, posterior_seed=drawn_by):
             rows = condition.take([0] * len(latents))
-            steps = ddim(self._guided(models), latents, rows, schedule=models.schedule, times=times)
-            inverted = finish(latents, steps)
-            refuse_not_finite(inverted)
-            yield inverted
+            for moved in ddim(self._guided(models), latents, rows, schedule=models.schedule, times=times):
+                latents = moved
+                done += 1
+                yield Progress(f"invert {name}", done, total)
+            refuse_not_finite(latents)
+            yield latents
 
     def _times_up(self, models: Models) -> Times:
         """Rising; an encoded image counts as being at the walk's lowest time, as in the official code."""

@@ -28,9 +28,10 @@ from limbeck.data.base import Fit, ImageSource
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.guidance import Guided
 from limbeck.diffusion.samplers import SamplerName, sampler
-from limbeck.errors import ConfigError, DataError
+from limbeck.errors import ConfigError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
+from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
 from limbeck.methods.clustering import Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
 from limbeck.methods.encoding import encoded
 from limbeck.methods.generation import Generation, Start
@@ -102,15 +103,7 @@ class D4M:
 
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse small or unknown classes, walks and guidance that cannot be, and latents beyond `scratch_bytes`."""
-        largest = 0
-        for class_id, name in enumerate(source.class_names):
-            count = len(source.names(class_id))
-            largest = max(largest, count)
-            if count < self.ipc:
-                raise DataError(
-                    f"class '{name}' has {count} images, fewer than ipc={self.ipc}; "
-                    "lower ipc or leave the class out of the source"
-                )
+        refuse_small_classes(source, ipc=self.ipc)
         if self.condition == "class":
             models.conditioning.of_classes(source.class_names)
         self._guided(models)
@@ -119,6 +112,7 @@ class D4M:
                 f"strength={self.strength} of num_steps={self.num_steps} is no step at all; raise one of them, "
                 "or set strength=0 to decode the prototypes themselves"
             )
+        largest = max(class_counts(source))
         needed = largest * 4 * int(np.prod(models.latent_shape))
         if self.clustering == "full" and needed > self.scratch_bytes:
             raise ConfigError(
@@ -132,11 +126,11 @@ class D4M:
 
     def units(self, source: ImageSource) -> Sequence[Unit]:
         """One unit a class."""
-        return tuple(Unit(class_id, (class_id,)) for class_id in range(len(source.class_names)))
+        return one_unit_a_class(source)
 
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image once, walk each prototype down, decode it."""
-        counts = tuple(len(source.names(class_id)) for class_id in range(len(source.class_names)))
+        counts = class_counts(source)
         times = self._times(models)
         rows = tuple(self._guided(models).rows_per_sample(int(time)) for time in times[:-1])
         held = max(counts) if self.clustering == "full" else min(max(counts), 2 * self.batch_factor * self.ipc)

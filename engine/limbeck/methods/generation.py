@@ -90,13 +90,16 @@ class Generation:
             seen += 1
             if len(waiting) < wave and seen < total:
                 continue
-            now, waiting = waiting, []
-            latents = yield from self._denoised(now, models, batches)
-            for made, image in zip(now, _decoded(latents, models), strict=True):
-                of_unit = done.setdefault(made.unit.index, [])
-                of_unit.append((made, image))
-                if len(of_unit) == self.ipc:
-                    yield self._finished(done.pop(made.unit.index))
+            latents = yield from self._denoised(waiting, models, batches)
+            for first in range(0, len(waiting), models.images_at_a_time):
+                some = slice(first, first + models.images_at_a_time)
+                yield Progress("decode", seen - len(waiting) + first, total)
+                for made, image in zip(waiting[some], models.codec.decode(latents[some]), strict=True):
+                    of_unit = done.setdefault(made.unit.index, [])
+                    of_unit.append((made, image))
+                    if len(of_unit) == self.ipc:
+                        yield self._finished(done.pop(made.unit.index))
+            waiting = []
 
     def _denoised(self, starts: Sequence[Start], models: Models, batches: _Count) -> Generator[Event, None, Latents]:
         """Carry the starts down, a bucket at a time; one event a step."""
@@ -159,9 +162,3 @@ class _Count:
 
     done: int
     total: int
-
-
-def _decoded(latents: Latents, models: Models) -> Iterator[Images]:
-    """The images of latents, decoded a few at a time, so that no more than these are held."""
-    for start in range(0, len(latents), models.images_at_a_time):
-        yield from models.codec.decode(latents[start : start + models.images_at_a_time])

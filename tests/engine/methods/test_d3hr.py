@@ -80,11 +80,13 @@ def test_one_image_per_class_is_finite(source: ArraySource, select: str) -> None
     assert all(np.isfinite(latents).all() for latents in made.values())
 
 
-def test_every_image_of_a_class_counts_once_as_inverted(source: ArraySource) -> None:
-    method = D3HR(ipc=2, num_groups=2, num_steps=10)
-    events = method.distill(method.units(source)[:1], source, gaussian_models(bucket=10))
-    steps = [e for e in events if isinstance(e, Progress) and e.stage.startswith("invert")]
-    assert [(step.done, step.total) for step in steps] == [(10, 24), (20, 24), (24, 24)]
+def test_every_step_up_counts_and_every_image_is_carried_up_once(source: ArraySource) -> None:
+    method, models = D3HR(ipc=2, num_groups=2, num_steps=10), gaussian_models(bucket=10)
+    parts = list(method.inverted(0, source, models))
+    steps = [part for part in parts if isinstance(part, Progress)]
+    assert [step.done for step in steps] == list(range(1, 3 * 5 + 1))
+    assert {step.total for step in steps} == {3 * 5}
+    assert sum(len(part) for part in parts if not isinstance(part, Progress)) == 24
 
 
 def test_a_class_with_one_image_is_refused_since_a_spread_needs_two() -> None:
