@@ -6,7 +6,7 @@ with open_models(Pack.open("mini"), OnnxRuntime(), bucket=16) as models:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,22 +14,30 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn, Protocol, TypeAlias
 
-from limbeck.arrays import Features, Images, Times
-from limbeck.backbone import PackBackbone
+from limbeck.arrays import Features, Images, Latents, Maps, Times
+from limbeck.backbone import (
+    GRADIENT_GROUPS,
+    GradientBackbone,
+    PackBackbone,
+    gradient_graphs,
+    refuse_without_gradients,
+)
 from limbeck.backends.base import Backend, Graph
 from limbeck.diffusion.base import Condition, Conditioning, Denoiser, LatentCodec
 from limbeck.diffusion.codec import PackCodec
-from limbeck.diffusion.denoisers import denoiser_roles, make_denoiser
-from limbeck.diffusion.pack_check import check_backbone, check_codec, check_denoiser
+from limbeck.diffusion.denoisers import denoiser_roles, make_denoiser, tokenizer_of
+from limbeck.diffusion.features import DiffusionFeatures
+from limbeck.diffusion.pack_check import check_backbone, check_codec, check_denoiser, check_features
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.diffusion.step_cache import StepCache
+from limbeck.diffusion.text_features import Pooling, TextFeatures
 from limbeck.errors import ConfigError, EngineError, PackError
 from limbeck.memory.planner import Layout, codec_bucket
 from limbeck.memory.residency import Residency
 from limbeck.memory.work import Arrays
-from limbeck.pack import DenoiserInfo, Pack, PackManifest, Role, TensorEntry
+from limbeck.pack import DenoiserInfo, Pack, PackManifest, Role, TensorEntry, UnetInfo
 
-Part: TypeAlias = Literal["denoiser", "codec", "backbone"]
+Part: TypeAlias = Literal["denoiser", "codec", "backbone", "features", "text", "gradient"]
 """A network, or the few that only make sense together."""
 
 GENERATING: frozenset[Part] = frozenset({"denoiser", "codec"})
@@ -51,6 +59,41 @@ class Backbone(Protocol):
 
     def features(self, images: Images) -> Features:
         """One vector an image; `images` in [0, 1], at `image_size`."""
+        ...
+
+
+class FeatureMaps(Protocol):
+    """What a denoiser computes of a latent on its way, at each place: the part `features`."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the maps of one latent."""
+        ...
+
+    def maps(self, latents: Latents, times: Times, condition: Condition) -> Maps:
+        """Maps of latents that are noised to `times`, one time a sample."""
+        ...
+
+
+class TextBackbone(Protocol):
+    """A frozen feature network of texts: the part `text`."""
+
+    @property
+    def num_features(self) -> int:
+        """Dimensions of a vector."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens of a text that are read, special ones included."""
+        ...
+
+    def num_tokens(self, text: str) -> int:
+        """How many tokens a text has before it is cut, special ones included."""
+        ...
+
+    def features(self, texts: Sequence[str], *, pooling: Pooling) -> Features:
+        """One vector a text."""
         ...
 
 
@@ -76,6 +119,8 @@ class _Absent:
 _NO_DENOISER: Any = _Absent("denoiser")
 _NO_CODEC: Any = _Absent("codec")
 _NO_BACKBONE: Any = _Absent("backbone")
+_NO_FEATURES: Any = _Absent("features")
+_NO_TEXT: Any = _Absent("text")
 
 
 def _not_needed(times: Times, condition: Condition) -> None:
@@ -95,7 +140,9 @@ class Models:
         schedule: The noise schedule the denoiser was trained with.
         latent_shape: (channels, height, width).
         codec: Pixels to latents and back.
-        backbone: Pixels to features.
+        backbone: Pixels to features; a `GradientBackbone` for a method that needs `gradient`.
+        features: Noised latents to maps inside the denoiser; a method that needs it needs the denoiser too.
+        text: Texts to features, on the text encoder of the denoiser, which a method that needs it needs too.
         codec_bucket: Images that share a call of the codec; None is `bucket`. It decides an image too.
         wave: Images to denoise before the first of them is decoded; None is `bucket`. More than that where the
             codec and the denoiser cannot be loaded together. It decides nothing.
@@ -112,6 +159,8 @@ class Models:
     latent_shape: tuple[int, int, int] = _NO_DENOISER
     codec: LatentCodec = _NO_CODEC
     backbone: Backbone = _NO_BACKBONE
+    features: FeatureMaps = _NO_FEATURES
+    text: TextBackbone = _NO_TEXT
     codec_bucket: int | None = None
     wave: int | None = None
     prepare: Callable[[Times, Condition], None] = _not_needed
@@ -161,7 +210,9 @@ def open_models(
     parts: dict[str, Any] = {}
     if "denoiser" in needs and info.denoiser:
         parts |= {"schedule": _schedule(pack), "latent_shape": info.denoiser.latent_shape}
-    groups = layout.groups if layout else None
+    if "gradient" in needs:
+        refuse_without_gradients(backend)
+    groups = layout.groups if layout else GRADIENT_GROUPS if needs == {"gradient"} else None
     with Residency(graphs, backend, role_backends=role_backends, groups=groups) as engines:
         if "denoiser" in needs and info.denoiser:
             parts["denoiser"], parts["conditioning"] = denoiser, _ = make_denoiser(
@@ -172,6 +223,11 @@ def open_models(
                 table_nbytes=layout.table_nbytes if layout else None,
                 step_cache=step_cache,
             )
+            if "features" in needs:
+                parts["features"] = DiffusionFeatures(denoiser, engines["features"])
+            if "text" in needs and isinstance(info.denoiser, UnetInfo):
+                tokenizer = tokenizer_of(pack, info.denoiser)
+                parts["text"] = TextFeatures(tokenizer, engines["text_encoder"], bucket=bucket)
             if layout and len(layout.groups) > 1:
                 parts["prepare"] = denoiser.prepare
         if "codec" in needs and info.codec:
@@ -182,7 +238,9 @@ def open_models(
                 bucket=images_at_a_time,
                 tile=layout.tile if layout else None,
             )
-        if "backbone" in needs and info.backbone:
+        if "gradient" in needs and info.backbone:
+            parts["backbone"] = GradientBackbone(info.backbone, engines, bucket=bucket)
+        elif "backbone" in needs and info.backbone:
             parts["backbone"] = PackBackbone(info.backbone, engines["backbone"], bucket=bucket)
         yield Models(
             image_size=image_size,
@@ -205,13 +263,18 @@ def needed_graphs(
     """
     info = pack.manifest
     _refuse_missing(info, needs)
+    if "gradient" in needs:
+        return gradient_graphs(pack) | needed_graphs(pack, needs - {"gradient", "backbone"}, step_cache)
     roles: list[Role] = ["backbone"] if "backbone" in needs else []
     roles += ["encoder"] if "codec" in needs else []
     roles += denoiser_roles(info.denoiser, step_cache) if "denoiser" in needs and info.denoiser else []
+    roles += ["features"] if "features" in needs else []
     roles += ["decoder"] if "codec" in needs else []
     graphs = {role: pack.graph(role) for role in roles}
     if "denoiser" in needs and info.denoiser:
         check_denoiser(info.name, info.denoiser, graphs)
+    if "features" in needs:
+        check_features(info.name, graphs)
     if "codec" in needs and info.codec:
         check_codec(info.name, info.codec, made_image_size(info), graphs)
     if "backbone" in needs and info.backbone:
@@ -236,6 +299,16 @@ def _refuse_missing(info: PackManifest, needs: AbstractSet[Part]) -> None:
     missing = [part for part, found in has.items() if part in needs and found is None]
     if "denoiser" in needs and "codec" in needs and not missing and info.image_size is None:
         raise PackError(f"pack '{info.name}' cannot generate: it does not say its image_size")
+    if "features" in needs and "features" not in info.graphs and not missing:
+        raise PackError(
+            f"pack '{info.name}' has no diffusion features; export it with `limbeck export SOURCE --features BLOCK`, "
+            "or give them to it where it stands with limbeck.export.features.add_features"
+        )
+    if "text" in needs and not missing and not isinstance(info.denoiser, UnetInfo):
+        raise PackError(
+            f"pack '{info.name}' has no text encoder, its denoiser knows classes alone; take the pack mini-text, or "
+            "export a Stable Diffusion"
+        )
     if missing:
         wanted = " and ".join(f"a {part}" for part in has if part in needs)
         raise PackError(

@@ -198,6 +198,8 @@ class DistilledWriter:
         if self._partial.arrays:
             files[ARRAYS] = npz({name: array for one in self._partial.arrays.values() for name, array in one.items()})
         manifest = {**self._header, "files": {name: hashlib.sha256(files[name]).hexdigest() for name in files}}
+        with Image.open(by_class[0][0]) as first:
+            manifest["image_size"] = first.height
         if memory is not None:
             manifest["memory"] = dict(memory)
         files[MANIFEST] = f"{json.dumps(manifest, indent=2, sort_keys=True)}\n".encode()

@@ -20,6 +20,7 @@ from limbeck.memory.work import Arrays, Work
 from limbeck.pack import Role
 
 CODEC: tuple[Role, ...] = ("encoder", "decoder")
+BACKBONE: tuple[Role, ...] = ("backbone", "gradient", "flow_gradient")
 
 RESERVE_NBYTES = 24 * 2**20
 """What plans leave free at least: libraries take buffers when they like. Runs of the mini pack came out up to 22 MiB
@@ -295,7 +296,7 @@ def _host_nbytes(job: Job, layout: Layout, role: Role) -> int:
     if role == "decoder":
         unfinished = work.images_per_class * arrays.image_nbytes * 2
         return 2 * wave + layout.codec_bucket * arrays.image_nbytes * _IMAGE_COPIES + unfinished
-    if role == "backbone":
+    if role in BACKBONE:
         batch = layout.bucket * arrays.feature_image_nbytes * _IMAGE_COPIES
         made = work.images_per_class * arrays.image_nbytes * 2
         return max(batch, work.scratch_nbytes) + made + arrays.picture_nbytes
@@ -312,7 +313,10 @@ def _seconds(job: Job, layout: Layout) -> float:
     full = -(-walked // job.full_every)
     calls: dict[Role, int] = {
         "backbone": work.feature_calls(layout.bucket),
+        "gradient": -(-work.gradient_rows // layout.bucket),
+        "flow_gradient": 0,
         "encoder": work.encode_calls(layout.codec_bucket) * tiles,
+        "features": work.map_calls(layout.bucket),
         "trunk": full,
         "shallow": walked - full,
         "decoder": work.decode_calls(layout.codec_bucket, layout.wave) * tiles,

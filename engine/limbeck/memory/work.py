@@ -34,7 +34,9 @@ class Work:
         walks: What goes through the denoiser.
         condition_times: Times for which a class's condition is computed, where it depends on the time.
         scratch_nbytes: What the method holds at most beside a batch: the latents of a class and what clusters them.
+        map_samples: Noised latents whose diffusion features are taken.
         features_of_each: Rows that each real image gives the backbone: 1 for itself, more for crops of it.
+        gradient_rows: Images whose gradient is taken, over all steps.
         interleaved: Whether the method goes back and forth between its networks, so that they have to be loaded
             together; otherwise it encodes, denoises and decodes a wave at a time, as the plan says.
     """
@@ -44,7 +46,9 @@ class Work:
     walks: tuple[Walk, ...] = ()
     condition_times: int = 0
     scratch_nbytes: int
+    map_samples: int = 0
     features_of_each: int = 1
+    gradient_rows: int = 0
     interleaved: bool = False
 
     @property
@@ -59,6 +63,10 @@ class Work:
     def feature_calls(self, bucket: int) -> int:
         """Calls of the backbone."""
         return sum(-(-images * self.features_of_each // bucket) for images in self.class_images)
+
+    def map_calls(self, bucket: int) -> int:
+        """Calls of the part of the trunk that gives diffusion features."""
+        return -(-self.map_samples // bucket)
 
     def decode_calls(self, bucket: int, wave: int) -> int:
         """Calls of the decoder, which takes `wave` latents at a time."""

@@ -99,6 +99,11 @@ class Method(Protocol):
         """Images per class."""
         ...
 
+    @property
+    def seed(self) -> int:
+        """With class name and index, fixes an image."""
+        ...
+
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse what could only fail later: a class with too few images, a pack without a part this method needs.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ from limbeck.evaluate.probe import compare, extract, refuse_other_classes
 from limbeck.evaluate.protocols import PROTOCOLS
 from limbeck.evaluate.report import report as html_report
 from limbeck.evaluate.results import Evaluation
-from limbeck.evaluate.students import STUDENTS, Norm, Student, require_torch
+from limbeck.evaluate.students import STUDENTS, Student, require_torch
 from limbeck.labels.pixels import Pixels, read_pixels
 from limbeck.labels.stored import read_labels, write_labels
 from limbeck.labels.teacher import LinearTeacher, Teacher
@@ -35,9 +35,6 @@ from limbeck_server.cli.options import (
     make_backend,
 )
 from limbeck_server.cli.report import JsonOption, Report, reporting
-
-if TYPE_CHECKING:
-    from limbeck.evaluate.runs import Baseline
 
 ProtocolName = Literal["probe", "hard", "soft", "fkd"]
 BACKBONE = "backbone"
@@ -66,8 +63,12 @@ def evaluate(
         typer.Option(min=1, help="Training runs on each set.", show_default="3; of the probe 5, draws of real images"),
     ] = None,
     baseline: Annotated[
-        list[Literal["random", "all"]] | None,
-        typer.Option(help="Train on real images too: as many at random, or all; may be repeated.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            help="Train on real images too: random, as many, or all; may be repeated.",
+            metavar="random|all",
+            show_default=False,
+        ),
     ] = None,
     teacher: Annotated[
         str, typer.Option(help="Who gives soft labels: backbone (of the pack, with a linear head) or a student's name.")
@@ -186,7 +187,7 @@ class _Students:
     backend: Backend
     threads: int | None
     seeds: int
-    baselines: Sequence[Baseline]
+    baselines: Sequence[str]
     teacher: str
     labels: Path | None
     scale: float
@@ -229,6 +230,7 @@ class _Students:
                 if self.labels is not None and stored is None:
                     made = evaluator.labeled(sets[0], evaluator.recipes(sets[0])[1], seed=0)
                     write_labels(self.labels, made)
+                    evaluator = replace(evaluator, stored=made)
                 found = evaluator.evaluate(sets, real=real, baselines=self.baselines)
         self._tell(found)
         if page is not None:

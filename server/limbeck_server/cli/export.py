@@ -39,6 +39,18 @@ def export(
     null_prompt: Annotated[
         str, typer.Option(help="Of a text-conditional UNet: the prompt that guidance leads away from.")
     ] = "",
+    gradient: Annotated[
+        bool, typer.Option("--gradient", help="Write the backbone's gradient too, which sfm and lgm need.")
+    ] = False,
+    features: Annotated[
+        int | None,
+        typer.Option(
+            metavar="BLOCK",
+            help="Write the denoiser's features too, which ddps needs: of a DiT after this block, of a UNet after this "
+            "up block, both from 0 (1 is usual for Stable Diffusion).",
+            show_default="none",
+        ),
+    ] = None,
     layout: Annotated[
         Literal["pack", "optimum"],
         typer.Option(help="optimum: one Stable Diffusion, for the pipelines of optimum-onnx instead of limbeck."),
@@ -55,7 +67,13 @@ def export(
 
     with reporting(as_json) as report, sigterm_as_ctrl_c():
         options = ExportOptions(
-            weights=weights, classes=classes, latent_stats=latent_stats, prompt=prompt, null_prompt=null_prompt
+            weights=weights,
+            classes=classes,
+            latent_stats=latent_stats,
+            prompt=prompt,
+            null_prompt=null_prompt,
+            gradient=gradient,
+            features=features,
         )
         if layout == "optimum":
             _report_optimum(report, out, export_optimum(_only(sources), out, options=options))

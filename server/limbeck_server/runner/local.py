@@ -211,7 +211,6 @@ class _Run:
             "engines": dict(models.engines),
             "step_cache": dict(job.step_cache.recipe) if job.step_cache else None,
             "bucket": job.bucket if job.bucket or job.budget_nbytes else LARGEST_BUCKET,
-            "image_size": models.image_size,
             "source": self.source.describe(),
             "skipped": [{"name": name, "reason": reason} for name, reason in self.source.skipped],
         }

@@ -17,7 +17,7 @@ from limbeck.data.base import ImageSource
 from limbeck.diffusion.step_cache import StepCache
 from limbeck.diffusion.tiling import Tiling
 from limbeck.errors import BudgetError, LimbeckError, MemoryLimitError
-from limbeck.memory.planner import CODEC, Job, Layout, Plan, Profiles, plan, predict, together
+from limbeck.memory.planner import BACKBONE, CODEC, Job, Layout, Plan, Profiles, plan, predict, together
 from limbeck.memory.process import give_back, usage
 from limbeck.memory.profile import BATCH, Profile, measure_each
 from limbeck.memory.remembered import RememberedProfiles
@@ -59,6 +59,7 @@ class Planner:
     role_backends: Mapping[Role, Backend] = field(default_factory=dict)
     cache: Cache = field(default_factory=Cache)
     on_progress: OnProgress = lambda stage, done, total: None
+    _num_classes: int = field(default=1, init=False)
 
     def plan(self, method: Method, source: ImageSource, *, picture_nbytes: int) -> Plan:
         """The plan of `method` on `source`, checked before anything is measured.
@@ -85,6 +86,7 @@ class Planner:
             method.check(source, models)
             work = method.work(source, models)
         refuse_short(work, self.step_cache)
+        self._num_classes = len(source.class_names)
         base_nbytes = self._base()
         buckets = self._buckets(work)
         profiles: dict[tuple[Role, int | None, int], Profile] = {}
@@ -188,7 +190,10 @@ class Planner:
         """Remembered or measured now; without the buckets that do not fit."""
         remembered = RememberedProfiles(self.cache)
         backend = self.role_backends.get(role, self.backend)
-        sizes = {bucket: sizes_of(role, graph, models, bucket, tile=tile) for bucket in buckets}
+        sizes = {
+            bucket: sizes_of(role, graph, models, bucket, tile=tile, num_classes=self._num_classes)
+            for bucket in buckets
+        }
         found = {bucket: remembered.get(graph, backend, sizes[bucket]) for bucket in buckets}
         missing = [bucket for bucket, profile in found.items() if profile is None]
         if missing:
@@ -227,10 +232,13 @@ def refuse_short(work: Work, step_cache: StepCache | None) -> None:
             step_cache.check_steps(len(walk.step_rows))
 
 
-def sizes_of(role: Role, graph: Graph, models: Models, bucket: int, *, tile: int | None = None) -> dict[str, int]:
+def sizes_of(
+    role: Role, graph: Graph, models: Models, bucket: int, *, tile: int | None = None, num_classes: int = 1
+) -> dict[str, int]:
     """The size of every free dimension of `graph` when it makes images in this bucket, whole or in tiles."""
-    if role == "backbone":
-        return {BATCH: bucket}
+    if role in BACKBONE:
+        free = {size for tensor in graph.spec.inputs for size in tensor.shape if isinstance(size, str)}
+        return {size: bucket if size == BATCH else num_classes for size in free}
     latents = models.latent_shape[-1]
     side = tile or latents
     if role == "encoder":
