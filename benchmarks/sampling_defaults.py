@@ -47,22 +47,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--guidance", type=float, default=4.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--only", nargs="+", help="walks whose name contains one of these, and no error to a reference")
     options = parser.parse_args(arguments)
     pack, backend = Pack.open("mini"), OnnxRuntime(threads=options.threads)
     rows, reference = [], None
     with open_models(pack, backend) as models, open_backbone(pack, backend) as backbone:
         judge = Judge(models, backbone)
         print(f"all real: probe {100 * judge.all_real:.1f} %")
-        for walk in (replace(walk, guidance=options.guidance) for walk in WALKS):
+        walks = [replace(walk, guidance=options.guidance) for walk in WALKS]
+        for walk in (walk for walk in walks if not options.only or any(part in str(walk) for part in options.only)):
             counted = Counted(models.denoiser)
             start = time.perf_counter()
             latents = make_latents(models, counted, walk, per_class=options.per_class, seed=options.seed)
             seconds = time.perf_counter() - start
-            reference = latents if reference is None else reference
-            worth, error = judge.worth(latents), relative_error(latents, reference)
+            if walk == walks[0]:
+                reference = latents
+            worth = judge.worth(latents)
+            error = float("nan") if reference is None else relative_error(latents, reference)
             num_rows = counted.rows / len(latents)
             print(f"{walk!s:<34} {worth}  error {error:.3f}  rows {num_rows:5.1f}  {seconds:5.1f} s", flush=True)
-            rows.append(asdict(walk) | asdict(worth) | {"error": error, "rows": num_rows, "seconds": seconds})
+            rows.append(
+                asdict(walk)
+                | asdict(worth)
+                | {"error": None if reference is None else error, "rows": num_rows, "seconds": seconds}
+            )
     result = {"all_real": judge.all_real, "per_class": options.per_class, "seed": options.seed, "rows": rows}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result | {"machine": machine()}, indent=1) + "\n")

@@ -392,3 +392,11 @@ def test_names_outside_ascii_are_written_and_read_in_utf8(folder):
     write_manifest(folder, manifest)
     assert "größer" in (folder / MANIFEST).read_bytes().decode("utf-8")
     assert Pack.open(folder).manifest == manifest
+
+
+def test_a_file_that_changes_after_it_was_found_whole_is_noticed(folder):
+    pack = Pack.open(folder)
+    pack.check_file(TRUNK)
+    (folder / TRUNK).write_text("another")
+    with pytest.raises(PackError, match="is damaged or was changed"):
+        pack.check_file(TRUNK)
