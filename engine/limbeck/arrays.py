@@ -24,3 +24,6 @@ ClassIds: TypeAlias = NDArray[np.int64]
 
 Features: TypeAlias = NDArray[np.float32]
 """Shape (batch, dimensions), one vector an image from a backbone."""
+
+Maps: TypeAlias = NDArray[np.float32]
+"""Shape (batch, channels, height, width), what a network computes at each place of an image."""

@@ -14,6 +14,7 @@
     ├── ExportError         6   turning a network into a graph
     │   └── ParityError         the graph does not compute what the network does
     ├── OutputError         7   writing the distilled set
+    ├── EndpointError       8   a language model on another machine that does not answer
     └── Interrupted       130   stopped by the user at the end of a step
 
 A message says what was asked, what was found and what would work. The figures in it are attributes too,
@@ -123,6 +124,12 @@ class OutputError(LimbeckError):
     """The distilled set could not be written; what was finished before is kept."""
 
     exit_code = 7
+
+
+class EndpointError(LimbeckError):
+    """An endpoint that did not answer, or not as it should; what was answered before is kept."""
+
+    exit_code = 8
 
 
 class Interrupted(LimbeckError):

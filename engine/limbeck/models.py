@@ -208,6 +208,9 @@ def open_models(
     image_size = made_image_size(info)
     images_at_a_time = layout.codec_bucket if layout else codec_bucket(bucket, image_size)
     parts: dict[str, Any] = {}
+    if "codec" in needs and info.codec:
+        side = image_size // info.codec.downsample
+        parts["latent_shape"] = (info.codec.latent_channels, side, side)
     if "denoiser" in needs and info.denoiser:
         parts |= {"schedule": _schedule(pack), "latent_shape": info.denoiser.latent_shape}
     if "gradient" in needs:

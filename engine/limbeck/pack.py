@@ -8,6 +8,7 @@
       vae_encoder/model.onnx                  role `encoder`
       vae_decoder/model.onnx                  role `decoder`
       backbone/model.onnx                     role `backbone`
+      backbone/gradient.onnx                  role `gradient`, and `flow_gradient` beside it: on the backbone's weights
 
 A UNet has instead:
 
@@ -96,7 +97,7 @@ class GraphEntry(Strict):
     """One graph of a pack.
 
     `parity` is the relative L2 error against the network it was exported from, measured on random input.
-    `weights` is the dtype the weights are stored in; the arithmetic is float32 wherever `precision` says fp32.
+    `weights` is the dtype the large weights are stored in; the arithmetic is float32 wherever `precision` says fp32.
     `recipe` is everything that made a graph of another precision out of the exported one: settings, seed, the
     digest of the calibration. Inputs and outputs are float32 at every precision.
     """
@@ -106,7 +107,7 @@ class GraphEntry(Strict):
     inputs: tuple[TensorEntry, ...]
     outputs: tuple[TensorEntry, ...]
     precision: PrecisionName = "fp32"
-    weights: Literal["float32", "float16"] = "float32"
+    weights: Literal["float32", "float16", "int8"] = "float32"
     opset: int
     parity: float
     recipe: Mapping[str, JsonValue] = Field(default_factory=dict)
@@ -206,6 +207,7 @@ class Pack:
         """Use `Pack.open`."""
         self.folder = folder
         self.manifest = manifest
+        self._found_whole: dict[str, tuple[int, ...]] = {}
 
     @classmethod
     def open(cls, source: str | Path) -> Pack:
@@ -253,7 +255,7 @@ class Pack:
         )
 
     def check_file(self, name: str) -> None:
-        """Compare one file with the manifest's size and digest.
+        """Compare one file with the manifest's size and digest; once, as long as it stays as it is on the disk.
 
         Raises:
             PackError: It is missing, not listed, different, or cannot be read.
@@ -265,6 +267,9 @@ class Pack:
         try:
             if not path.is_file():
                 raise PackError(f"pack '{self.manifest.name}' lacks {path}; export it again")
+            state = _state(path)
+            if self._found_whole.get(name) == state:
+                return
             found = file_entry(path)
         except OSError as error:
             raise PackError(f"pack '{self.manifest.name}' has a file that cannot be read: {error}") from error
@@ -273,6 +278,7 @@ class Pack:
                 f"{path} is damaged or was changed: {found.nbytes} bytes with SHA-256 {found.sha256[:16]}…, "
                 f"pack.json says {listed.nbytes} bytes with {listed.sha256[:16]}…; export the pack again"
             )
+        self._found_whole[name] = state
 
     def schedule_config(self) -> dict[str, object]:
         """The diffusers scheduler config of the denoiser, as a dictionary.
@@ -304,10 +310,21 @@ class Pack:
             raise PackError(f"pack '{self.manifest.name}' has a manifest that cannot be read: {error}") from error
 
     def verify(self) -> int:
-        """Check every file; returns how many. Raises `PackError` at the first that is wrong."""
+        """Check every file, also those that were found whole before; returns how many.
+
+        Raises:
+            PackError: At the first that is wrong.
+        """
+        self._found_whole.clear()
         for name in self.manifest.files:
             self.check_file(name)
         return len(self.manifest.files)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written or replaced."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def file_entry(path: Path) -> FileEntry:

@@ -7,7 +7,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Role = Literal["conditioner", "trunk", "shallow", "text_encoder", "encoder", "decoder", "backbone"]
+Role = Literal[
+    "conditioner",
+    "trunk",
+    "shallow",
+    "features",
+    "text_encoder",
+    "encoder",
+    "decoder",
+    "backbone",
+    "gradient",
+    "flow_gradient",
+]
 
 
 def _inside(name: str) -> str:

@@ -114,8 +114,7 @@ def ddpm_step(
     a_t, a_s = _column(alpha_bar_from, latents), _column(alpha_bar_to, latents)
     beta = 1 - a_t / a_s
     mean = (np.sqrt(a_s) * beta * clean + np.sqrt(a_t / a_s) * (1 - a_s) * latents) / (1 - a_t)
-    spread = np.sqrt(_column(variance, latents) if variance.ndim == 1 else variance)
-    return (mean + spread * noise).astype(np.float32)
+    return (mean + _spread(variance, latents) * noise).astype(np.float32)
 
 
 def posterior_variance(alpha_bar_from: PerSample, alpha_bar_to: PerSample) -> PerSample:
@@ -146,8 +145,35 @@ def learned_variance(interpolation: Latents, alpha_bar_from: PerSample, alpha_ba
     return np.exp(_column(lower, share) + share * _column(upper - lower, share))
 
 
+def pull(latents: Latents, target: Latents, reference: Latents, variance: NDArray[np.float64], scale: float) -> Latents:
+    """`latents` moved by scale * sqrt(variance) * (target - reference).
+
+    Chan-Santiago et al. 2025 (MGD3), mode guidance, where `reference` is the predicted clean latent; DIVER's semantic
+    guidance is the same with another target.
+
+    Args:
+        latents, target, reference: Shape (batch, ...).
+        variance: One a sample or one an element.
+        scale: 0 gives `latents` back.
+    """
+    return (latents + scale * _spread(variance, latents) * (target - reference)).astype(np.float32)
+
+
+def pull_noise(noise: Latents, target: Latents, clean: Latents, alpha_bar: PerSample, scale: float) -> Latents:
+    """The noise prediction of latents that are to be drawn to `target` instead of to `clean`.
+
+    noise - scale * sqrt(1 - alpha_bar) * (target - clean): MGD3's form for DDIM.
+    """
+    return (noise - scale * np.sqrt(1 - _column(alpha_bar, noise)) * (target - clean)).astype(np.float32)
+
+
 def _half_log_snr(alpha_bar: PerSample) -> PerSample:
     return np.log(alpha_bar / (1 - alpha_bar)) / 2
+
+
+def _spread(variance: NDArray[np.float64], like: NDArray[np.floating]) -> NDArray[np.float64]:
+    spread: NDArray[np.float64] = np.sqrt(_column(variance, like) if variance.ndim == 1 else variance)
+    return spread
 
 
 def _column(values: PerSample, like: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -9,11 +9,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from limbeck.backends.base import Backend
 from limbeck.diffusion.step_cache import StepCache, check_gate
 from limbeck.errors import DataError
+from limbeck.methods import METHODS
 from limbeck.methods.base import Method
+from limbeck.methods.plugins import package_of
 from limbeck.pack import PackManifest, Role
 
 
@@ -35,8 +38,7 @@ class DistillJob:
             whole network.
         skip_unreadable: Leave images out that cannot be decoded, and list them in the manifest.
         resume: Continue what an earlier run of the same job left.
-        image_column: Parquet only: the column with the images, if not the obvious one.
-        label_column: Parquet only: the column with the labels, if not the obvious one.
+        reading: How the images are read, beside where they are: keyword arguments of `open_source`.
     """
 
     method: Method
@@ -50,8 +52,7 @@ class DistillJob:
     step_cache: StepCache | None = None
     skip_unreadable: bool = False
     resume: bool = False
-    image_column: str | None = None
-    label_column: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def check_step_cache(self, manifest: PackManifest) -> None:
         """Refuse a step cache that the quality gate has not accepted for this pack on this backend.
@@ -68,11 +69,12 @@ class DistillJob:
         Raises:
             DataError: Such a file cannot be read.
         """
+        package = None if self.method.name in METHODS else package_of(self.method.name)
         settings = asdict(self.method)  # type: ignore[call-overload]
         for one in fields(self.method):  # type: ignore[arg-type]
             if one.metadata.get("place") and Path(settings[one.name]).is_file():
                 settings[one.name] = f"sha256:{_sha256(Path(settings[one.name]))}"
-        return {"name": self.method.name, **settings}
+        return {"name": self.method.name, **({"package": package} if package else {}), **settings}
 
 
 def _sha256(path: Path) -> str:

@@ -102,6 +102,26 @@ def test_guidance_is_linear_in_scale(scale, conditional, null):
     assert kernel.guide(*pair, scale).item() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("by_element", [False, True])
+def test_a_pull_is_the_spread_times_the_distance_to_the_target(rng, by_element):
+    z, target, reference = latents(rng), latents(rng), latents(rng)
+    spread = np.abs(latents(rng)).astype(np.float64) if by_element else np.array([0.1, 0.5, 2.0])
+    pulled = kernel.pull(z, target, reference, spread**2, 0.25)
+    column = spread if by_element else spread[:, None, None, None]
+    np.testing.assert_allclose(pulled, z + 0.25 * column * (target - reference), atol=2e-6)
+
+
+def test_the_clean_latent_of_a_pulled_prediction_lies_between_clean_and_target(rng):
+    """With scale sqrt(a) / (1 - a) it is the target itself."""
+    z, noise, target = latents(rng), latents(rng), latents(rng)
+    level, whole = FROM[:1], np.sqrt(FROM[0]) / (1 - FROM[0])
+    clean = kernel.predict_clean(z[:1], noise[:1], level)
+    for share in (0.0, 0.5, 1.0):
+        pulled = kernel.pull_noise(noise[:1], target[:1], clean, level, share * whole)
+        implied = kernel.predict_clean(z[:1], pulled, level)
+        np.testing.assert_allclose(implied, (1 - share) * clean + share * target[:1], atol=1e-5)
+
+
 def test_inputs_are_not_changed_and_outputs_are_float32(rng):
     clean, noise = latents(rng), latents(rng)
     before = clean.copy(), noise.copy()

@@ -15,6 +15,9 @@ from tools.mini.folder import SCALE_FILE
 from limbeck.export.pack import ExportOptions, export_pack
 
 LIMIT_NBYTES = 25 * 10**6
+FEATURES_BLOCK = 2
+"""Of the DiT's four: pooled over a photo, its maps tell digits apart best (docs/experiments.md)."""
+
 LICENSES = {
     "denoiser": "Apache-2.0 (limbeck, trained on Sign Language Digits)",
     "codec": "MIT (TAESD3, Ollin Boer Bohan)",
@@ -33,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         [str(options.model), f"efficientnet-lite0:{options.backbone}"],
         options.pack,
         name="mini",
-        options=ExportOptions(weights="float16", latent_stats=options.model / SCALE_FILE, licenses=LICENSES),
+        options=ExportOptions(
+            weights="float16", latent_stats=options.model / SCALE_FILE, licenses=LICENSES, features=FEATURES_BLOCK
+        ),
     )
     for role, graph in manifest.graphs.items():
         print(f"{role:<12} {manifest.files[graph.file].nbytes:>12,} bytes  off by {graph.parity:.1e} from torch")

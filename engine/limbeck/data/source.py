@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from limbeck.data.decode import MAX_PIXELS
 from limbeck.data.distilled import is_distilled, read_distilled
 from limbeck.data.imagefolder import ImageFolder
+from limbeck.data.normalization import Normalization
 from limbeck.data.npz import NpzImages
 from limbeck.data.parquet import ParquetImages, parquet_files
 from limbeck.data.stored import StoredSource
+from limbeck.data.tensors import SUFFIXES, RestoredNpz, TensorImages
 from limbeck.errors import DataError, UnreadableImagesError
 
 _CHECK_SIZE = 32
 
-_WORKS = "give a folder with one folder a class, a .parquet file or a folder of them, or a .npz file"
+_WORKS = (
+    "give a folder with one folder a class, a .parquet file or a folder of them, or a .npz, .pt or .safetensors file"
+)
 
 
 def open_source(
@@ -24,22 +28,37 @@ def open_source(
     image_column: str | None = None,
     label_column: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    normalization: Normalization | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> StoredSource:
-    """Open a folder of class folders, a parquet file or folder, an npz file, or a distilled set; no image is read.
+    """Open a folder of class folders, parquet, npz, a file of tensors, or a distilled set; no image is read.
 
     Args:
         location: The path. A split of a parquet folder or an npz file is chosen by its name after a colon:
-            `digits.npz:train`.
+            `digits.npz:train`; a run of several in a file of tensors by its number: `mtt.pt:0`.
         image_column: Parquet only: the column with the images; None finds it.
         label_column: Parquet only: the column with the labels; None finds it.
         max_pixels: The limit on width times height of an image; a larger one counts as unreadable.
+        normalization: Tensors and npz only: what was done to the pixels before they were stored.
+        class_names: Tensors only: the names in label order; None takes those in the file, or the labels as digits.
 
     Raises:
         DataError: Nothing is there, it is of no kind that can be read, or it has no class or an empty one.
     """
     columns = {"image_column": image_column, "label_column": label_column}
     try:
-        return _open(location, columns, max_pixels)
+        path, split = _path_and_split(location)
+        if path.is_file() and path.suffix.lower() in SUFFIXES:
+            return TensorImages(
+                path, split, class_names=class_names, normalization=normalization, max_pixels=max_pixels
+            )
+        if class_names is not None:
+            raise DataError(f"class names were given for {path}, whose classes have names; leave them out")
+        if normalization is None:
+            return _open(location, columns, max_pixels)
+        if path.suffix.lower() == ".npz":
+            return RestoredNpz(path, split, normalization, max_pixels=max_pixels)
+        raise DataError(f"a normalization was given for {path}, which holds pictures; leave it out")
     except OSError as error:
         raise DataError(f"{location} cannot be read: {error.strerror or error}") from error
 

@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from limbeck.arrays import Array, ClassIds, Latents, Times
+from limbeck.arrays import Array, ClassIds, Latents, Maps, Times
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.batching import in_buckets
 from limbeck.diffusion.table import RowTable
@@ -115,6 +115,12 @@ class DitDenoiser:
             raise ConfigError("this denoiser has no learned variance; use variance='posterior' or 'upper'")
         prediction = self._predict(latents, times, condition)
         return prediction[:, : self._channels], prediction[:, self._channels :]
+
+    def features(self, engine: Runnable, latents: Latents, times: Times, condition: Condition) -> Maps:
+        """What `engine`, a part of the trunk, makes of what the trunk is given: shape (batch, channels, h, w)."""
+        given = {"latents": latents, **self._modulation(times, _class_ids(condition))}
+        feeds = {tensor.name: given[tensor.name] for tensor in engine.spec.inputs}
+        return in_buckets(engine.run, feeds, bucket=self._bucket)["features"]
 
     def _predict(self, latents: Latents, times: Times, condition: Condition) -> Array:
         modulation = self._modulation(times, _class_ids(condition))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from limbeck.diffusion.base import Conditioning, PreparedDenoiser
 from limbeck.diffusion.denoiser import ClassConditioning, DitDenoiser
+from limbeck.diffusion.features import CutDenoiser
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.diffusion.step_cache import CachedDitDenoiser, StepCache
 from limbeck.diffusion.text_condition import PromptTable, TextConditioning
@@ -20,6 +22,10 @@ MODULATIONS_NBYTES = 64 * 2**20
 
 PROMPTS_NBYTES = 256 * 2**20
 """The most memory that remembered prompts may take: 34 of SD 1.5's."""
+
+
+class PackDenoiser(PreparedDenoiser, CutDenoiser, Protocol):
+    """What the denoiser of any pack can do."""
 
 
 def denoiser_roles(info: DenoiserPart, step_cache: StepCache | None = None) -> tuple[Role, ...]:
@@ -43,7 +49,7 @@ def make_denoiser(
     bucket: int,
     table_nbytes: int | None = None,
     step_cache: StepCache | None = None,
-) -> tuple[PreparedDenoiser, Conditioning]:
+) -> tuple[PackDenoiser, Conditioning]:
     """The adapter of these engines, and what makes conditions for it from class names.
 
     Args:
@@ -67,7 +73,7 @@ def make_denoiser(
     if info is None:
         raise PackError(f"pack '{pack.manifest.name}' has no denoiser; it has: {', '.join(pack.manifest.graphs)}")
     prompts = PromptTable(
-        _tokenizer(pack, info),
+        tokenizer_of(pack, info),
         engines["text_encoder"],
         engines.get("conditioner"),
         bucket=bucket,
@@ -94,6 +100,7 @@ def _dit(
     )
 
 
-def _tokenizer(pack: Pack, info: UnetInfo) -> Tokenizer:
+def tokenizer_of(pack: Pack, info: UnetInfo) -> Tokenizer:
+    """The tokenizer of a text-conditioned denoiser, its file checked."""
     pack.check_file(info.tokenizer)
     return Tokenizer(pack.folder / info.tokenizer, tokens=info.tokens)

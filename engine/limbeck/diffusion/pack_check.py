@@ -11,9 +11,14 @@ conditioner   states                                   to  keys_values
 trunk         latents, timestep, keys_values           to  prediction
 trunk         latents, timestep, states                to  prediction
 
+of either, where there are diffusion features:
+features      trunk's inputs, those that it uses       to  features
+
 encoder       pixels                                   to  latents, and log_variance with a posterior
 decoder       latents                                  to  pixels
 backbone      pixels                                   to  features
+gradient      pixels, cotangent                        to  features, pixel_gradient
+flow_gradient pixels, flow, membership, divisor        to  loss, features, pixel_gradient
 """
 
 from __future__ import annotations
@@ -104,6 +109,25 @@ def _check_unet(pack: str, info: UnetInfo, graphs: Mapping[Role, Graph]) -> None
     _compare(pack, "trunk", "outputs", trunk.outputs, {"prediction": latents})
 
 
+def check_features(pack: str, graphs: Mapping[Role, Graph]) -> None:
+    """Compare the features graph of the pack named `pack` with its trunk.
+
+    Raises:
+        PackError: It takes what the trunk does not, or gives something else than maps.
+    """
+    trunk, features = graphs["trunk"].spec, graphs["features"].spec
+    used = {tensor.name for tensor in features.inputs}
+    given: _Wanted = {tensor.name: (tensor.dtype, tensor.shape) for tensor in trunk.inputs if tensor.name in used}
+    maps = [tensor.shape[1:] for tensor in features.outputs if len(tensor.shape) == 4]
+    _compare(pack, "features", "inputs", features.inputs, given)
+    _compare(pack, "features", "outputs", features.outputs, {"features": ("float32", ("batch", *_fixed(maps)))})
+
+
+def _fixed(maps: Sequence[tuple[int | str, ...]]) -> tuple[int | str, ...]:
+    """Channels, height and width as they were found, if they are numbers."""
+    return next((sizes for sizes in maps if all(isinstance(size, int) for size in sizes)), (1, 1, 1))
+
+
 def _per_token(found: Sequence[TensorSpec], name: str, tokens: int) -> _Wanted:
     """A row of any width for each token, of the width that was found."""
     widths = [tensor.shape[-1] for tensor in found if tensor.name == name and tensor.shape]
@@ -136,6 +160,28 @@ def check_backbone(pack: str, info: BackboneInfo, graph: Graph) -> None:
     side = _Free(info.image_size)
     _compare(pack, "backbone", "inputs", graph.spec.inputs, {"pixels": ("float32", ("batch", 3, side, side))})
     _compare(pack, "backbone", "outputs", graph.spec.outputs, {"features": ("float32", ("batch", info.features))})
+
+
+def check_gradients(pack: str, info: BackboneInfo, graphs: Mapping[Role, Graph]) -> None:
+    """Compare `gradient` and `flow_gradient` of the pack named `pack` with its backbone's `info`.
+
+    Raises:
+        PackError: Other names, dtypes or sizes.
+    """
+    side = _Free(info.image_size)
+    pixels: _Entry = ("float32", ("batch", 3, side, side))
+    features: _Entry = ("float32", ("batch", info.features))
+    flow: _Wanted = {
+        "flow": ("float32", ("classes", info.features)),
+        "membership": ("float32", ("batch", "classes")),
+        "divisor": ("float32", (1,)),
+    }
+    made: _Wanted = {"features": features, "pixel_gradient": pixels}
+    gradient, whole = graphs["gradient"].spec, graphs["flow_gradient"].spec
+    _compare(pack, "gradient", "inputs", gradient.inputs, {"pixels": pixels, "cotangent": features})
+    _compare(pack, "gradient", "outputs", gradient.outputs, made)
+    _compare(pack, "flow_gradient", "inputs", whole.inputs, {"pixels": pixels, **flow})
+    _compare(pack, "flow_gradient", "outputs", whole.outputs, {"loss": ("float32", (1,)), **made})
 
 
 def _compare(pack: str, role: Role, side: str, found: Sequence[TensorSpec], wanted: _Wanted) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from limbeck.arrays import Latents, Times
 from limbeck.diffusion.base import Condition, Denoiser, VarianceDenoiser
 from limbeck.diffusion.schedule import CLEAN, NoiseSchedule, Spacing
+from limbeck.diffusion.steering import Steer, Step, Variance
 from limbeck.errors import ConfigError
 from limbeck_kernels.denoise_step import (
     adams_bashforth,
@@ -89,6 +90,19 @@ class Sampler(Protocol):
         ...
 
 
+def refuse_no_variance(denoise: Denoiser, variance: Variance) -> None:
+    """Refuse a learned variance of a denoiser that has none.
+
+    Raises:
+        ConfigError: It has no `with_variance`.
+    """
+    if variance == "learned" and not hasattr(denoise, "with_variance"):
+        raise ConfigError(
+            f"a learned variance needs a denoiser with learned sigma, and {type(denoise).__name__} has none; "
+            "use 'posterior'"
+        )
+
+
 def finish(latents: Latents, steps: Iterator[Latents]) -> Latents:
     """The last of `steps`; `latents` if there is none, as for a walk of strength 0."""
     last = latents
@@ -105,6 +119,8 @@ def ddim(
     schedule: NoiseSchedule,
     times: Times,
     noise: NoiseSource | None = None,
+    variance: Variance = "posterior",
+    steer: Steer | None = None,
 ) -> Iterator[Latents]:
     """Deterministic DDIM (Song et al. 2021, eq. 12, eta = 0). Descending times sample, ascending times invert.
 
@@ -115,12 +131,27 @@ def ddim(
 
     First order in both directions: twice the steps, half the error. Up and back down is therefore close to the
     identity, not equal to it.
+
+    Args:
+        denoise, latents, condition, schedule, times, noise: As `Sampler`.
+        variance: What `steer` is told of the step's variance; DDIM itself draws nothing.
+        steer: Changes where every step ends; for descending times only.
+
+    Raises:
+        ConfigError: Also for a learned variance that the network does not have.
     """
+    if steer is not None:
+        refuse_no_variance(denoise, variance)
     condition = _begun(denoise, condition, latents, times)
-    for rows, t, s in _moves(latents, times):
+    for rows, t, s in _moves(latents, times) if steer is None else _moves_down(latents, times):
         z, a_t, a_s = latents[rows], schedule.alpha_bar(t), schedule.alpha_bar(s)
-        predicted = _ask(denoise, z, np.maximum(t, s), condition, rows)
-        latents = _replaced(latents, rows, ddim_step(z, predicted, a_t, a_s))
+        if steer is None:
+            predicted = _ask(denoise, z, np.maximum(t, s), condition, rows)
+            moved = ddim_step(z, predicted, a_t, a_s)
+        else:
+            predicted, spread = _ask_variance(denoise, z, t, condition, rows, a_t, a_s, variance)
+            moved = steer(Step(rows, t, a_t, a_s, z, predicted, spread, ddim_step(z, predicted, a_t, a_s)))
+        latents = _replaced(latents, rows, moved)
         yield latents
 
 
@@ -132,37 +163,33 @@ def ddpm(
     schedule: NoiseSchedule,
     times: Times,
     noise: NoiseSource | None = None,
-    variance: Literal["posterior", "upper", "learned"] = "posterior",
+    variance: Variance = "posterior",
+    steer: Steer | None = None,
 ) -> Iterator[Latents]:
     """Ancestral sampling (Ho et al. 2020, algorithm 2) with the betas of the strides that are walked.
 
     `variance` is that of the noise that a step adds: right for data that are one point ("posterior", diffusers'
     fixed_small), right for standard normal data ("upper", fixed_large), or chosen by a network with learned sigma
-    ("learned", learned_range: what DiT uses). The step to `CLEAN` adds none.
+    ("learned", learned_range: what DiT uses). The step to `CLEAN` adds none. `steer` changes where
+    every step ends.
 
     Raises:
         ConfigError: Also without a noise source, or for a learned variance that the network does not have.
     """
     if noise is None:
         raise ConfigError("ddpm adds noise at every step; give noise=, a function from a step's number to noise")
-    if variance == "learned" and not hasattr(denoise, "with_variance"):
-        raise ConfigError(
-            f"variance='learned' needs a denoiser with learned sigma, and {type(denoise).__name__} has none; "
-            "use variance='posterior' or 'upper'"
-        )
+    refuse_no_variance(denoise, variance)
     condition = _begun(denoise, condition, latents, times)
     for step, (rows, t, s) in enumerate(_moves_down(latents, times)):
         z, a_t, a_s = latents[rows], schedule.alpha_bar(t), schedule.alpha_bar(s)
-        if variance == "learned":
-            predicted, interpolation = _ask_variance(cast(VarianceDenoiser, denoise), z, t, condition, rows)
-            spread = learned_variance(interpolation, a_t, a_s)
-        else:
-            predicted = _ask(denoise, z, t, condition, rows)
-            spread = posterior_variance(a_t, a_s) if variance == "posterior" else upper_variance(a_t, a_s)
+        predicted, spread = _ask_variance(denoise, z, t, condition, rows, a_t, a_s, variance)
         clean = predict_clean(z, predicted, a_t)
         fresh = noise(step)[rows]
         fresh[s == CLEAN] = 0
-        latents = _replaced(latents, rows, ddpm_step(z, clean, fresh, spread, a_t, a_s))
+        moved = ddpm_step(z, clean, fresh, spread, a_t, a_s)
+        if steer is not None:
+            moved = steer(Step(rows, t, a_t, a_s, z, predicted, spread, moved))
+        latents = _replaced(latents, rows, moved)
         yield latents
 
 
@@ -346,12 +373,22 @@ def _ask(denoise: Denoiser, latents: Latents, times: Times, condition: Condition
 
 
 def _ask_variance(
-    denoise: VarianceDenoiser, latents: Latents, times: Times, condition: Condition, rows: _Rows
-) -> tuple[Latents, Latents]:
-    """As `_ask`, with the variance interpolation."""
-    if not rows.size:
-        return latents, latents
-    return denoise.with_variance(latents, times, condition.take(rows.tolist()))
+    denoise: Denoiser,
+    latents: Latents,
+    times: Times,
+    condition: Condition,
+    rows: _Rows,
+    a_t: NDArray[np.float64],
+    a_s: NDArray[np.float64],
+    variance: Variance,
+) -> tuple[Latents, NDArray[np.float64]]:
+    """As `_ask`, with the variance of the step between these levels."""
+    if variance != "learned" or not rows.size:
+        fixed = upper_variance if variance == "upper" else posterior_variance
+        return _ask(denoise, latents, times, condition, rows), fixed(a_t, a_s)
+    learned = cast(VarianceDenoiser, denoise)
+    predicted, interpolation = learned.with_variance(latents, times, condition.take(rows.tolist()))
+    return predicted, learned_variance(interpolation, a_t, a_s)
 
 
 def _replaced(latents: Latents, rows: _Rows, moved: Latents) -> Latents:

@@ -52,7 +52,11 @@ class TextConditioning:
 
     def of_classes(self, names: Sequence[str]) -> TextCondition:
         """One row a name."""
-        return TextCondition(tuple(self._template.replace(NAME, name) for name in names))
+        return self.of_prompts([self._template.replace(NAME, name) for name in names])
+
+    def of_prompts(self, prompts: Sequence[str]) -> TextCondition:
+        """One row a prompt, as it is."""
+        return TextCondition(tuple(prompts))
 
     def null(self, batch: int) -> TextCondition:
         """`batch` rows of the prompt for no condition."""

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.arrays import Array, Latents, Times
+from limbeck.arrays import Array, Latents, Maps, Times
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.batching import in_buckets
 from limbeck.diffusion.schedule import NoiseSchedule
@@ -52,21 +52,34 @@ class UnetDenoiser:
 
     def __call__(self, latents: Latents, times: Times, condition: Condition) -> Latents:
         """The noise in `latents`, the same shape."""
+        return self._noise(self._made(self._trunk, "prediction", latents, times, condition), latents, times)
+
+    def features(self, engine: Runnable, latents: Latents, times: Times, condition: Condition) -> Maps:
+        """What `engine`, a part of the trunk, makes of what the trunk is given: shape (batch, channels, h, w)."""
+        return self._made(engine, "features", latents, times, condition)
+
+    def _made(self, engine: Runnable, output: str, latents: Latents, times: Times, condition: Condition) -> Array:
+        """An output of the trunk or of a part of it."""
         prompts = _prompts(condition)
         made = self._prompts.rows(prompts)
-        run = partial(self._run, [made[prompt] for prompt in prompts])
-        prediction = np.empty_like(latents)
-        for group in self._groups(times):
+        run = partial(self._run, engine, [made[prompt] for prompt in prompts])
+        groups = list(self._groups(times))
+        parts = []
+        for group in groups:
             feeds: dict[str, Array] = {"latents": latents[group], "timestep": times[group], "sample": group}
-            prediction[group] = in_buckets(run, feeds, bucket=self._bucket)["prediction"]
-        return self._noise(prediction, latents, times)
+            parts.append(in_buckets(run, feeds, bucket=self._bucket)[output])
+        joined: Array = np.concatenate(parts)[np.argsort(np.concatenate(groups))]
+        return joined
 
-    def _run(self, rows: Sequence[Mapping[str, Array]], feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """One call of the trunk; megabytes of keys and values are stacked here, for no more than a bucket."""
+    def _run(
+        self, engine: Runnable, rows: Sequence[Mapping[str, Array]], feeds: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """One call; megabytes of keys and values are stacked here, for no more than a bucket."""
         chosen = [rows[sample] for sample in feeds["sample"]]
-        given = {name: np.stack([row[name] for row in chosen]) for name in chosen[0]}
         timestep = np.asarray(feeds["timestep"][0]) if self._shares_time else feeds["timestep"]
-        return self._trunk.run({"latents": feeds["latents"], "timestep": timestep, **given})
+        given: dict[str, Array] = {"latents": feeds["latents"], "timestep": timestep}
+        given |= {name: np.stack([row[name] for row in chosen]) for name in chosen[0]}
+        return engine.run({tensor.name: given[tensor.name] for tensor in engine.spec.inputs})
 
     def _groups(self, times: Times) -> Iterator[NDArray[np.intp]]:
         """Rows that may share a call."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +38,7 @@ from torch import nn
 from limbeck.backends.base import GraphSpec, TensorSpec
 from limbeck.errors import ExportError
 from limbeck.export import efficientnet_lite, mobilenet_v2
+from limbeck.export.gradient import export_gradients
 from limbeck.export.graph import Tracing
 from limbeck.export.options import ExportOptions
 from limbeck.export.parity import export_checked
@@ -65,11 +66,11 @@ def load_backbone(kind: str, name: str, options: ExportOptions) -> BackboneNetwo
 
 
 def export_backbone(backbone: BackboneNetwork, pack: Path, options: ExportOptions) -> dict[Role, GraphEntry]:
-    """Write the graph of a backbone in float32, and compare it with the network.
+    """Write the graph of a backbone in float32, and its gradient's if asked for, and compare them with the network.
 
     Raises:
-        ExportError: The network cannot be traced.
-        ParityError: The graph computes something else.
+        ExportError: The network cannot be traced, or has an operator whose gradient is not known.
+        ParityError: A graph computes something else.
     """
     size = backbone.info.image_size
     spec = GraphSpec(
@@ -77,7 +78,11 @@ def export_backbone(backbone: BackboneNetwork, pack: Path, options: ExportOption
         outputs=(TensorSpec("features", "float32", ("batch", backbone.info.features)),),
     )
     tracing = Tracing(network=backbone.network, spec=spec, sizes={"batch": 2})
-    return {"backbone": export_checked("backbone", tracing, pack, "backbone", options)}
+    if not options.gradient:
+        return {"backbone": export_checked("backbone", tracing, pack, "backbone", options)}
+    beside = replace(options, external_above_nbytes=0)  # the gradient graphs use the same file of weights
+    entry = export_checked("backbone", tracing, pack, "backbone", beside)
+    return {"backbone": entry, **export_gradients(backbone.network, entry, pack)}
 
 
 def _efficientnet_lite0(path: str, options: ExportOptions) -> BackboneNetwork:

@@ -18,6 +18,7 @@ from limbeck.export.codec import KINDS
 UNET_CLASS = "UNet2DConditionModel"
 DIT_CLASSES = ("DiTTransformer2DModel", "Transformer2DModel")
 """The second is what diffusers called it before 0.29, and what the published DiT-XL/2 still says."""
+TEXT_CLASSES = ("CLIPTextModel", "BertModel")
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -34,10 +35,15 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class LoadedText:
-    """A `CLIPTextModel` with decomposed attention, and its fast tokenizer."""
+    """One of `TEXT_CLASSES` with decomposed attention, and its fast tokenizer."""
 
     network: Any
     tokenizer: Any
+
+    @property
+    def tokens(self) -> int:
+        """Length of a prompt: what the tokenizer cuts to, and no more than the network has places for."""
+        return min(int(self.network.config.max_position_embeddings), int(self.tokenizer.model_max_length))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +123,7 @@ def _pipeline(source: str, index: Mapping[str, Any]) -> DiffusersSource:
     if "unet" in parts:
         config = _reach(source, lambda: diffusers.AutoencoderKL.load_config(source, subfolder="unet"))
         unet = _model(source, UNET_CLASS, "unet", config)
-        text = _text(source)
+        text = _text(source, parts["text_encoder"])
     if transformer or unet:
         schedule = _reach(source, lambda: diffusers.DDIMScheduler.load_config(source, subfolder="scheduler"))
     return DiffusersSource(
@@ -140,21 +146,24 @@ def _check_classes(source: str, parts: Mapping[str, str]) -> None:
             "export it alone"
         )
     encoders = {name: kind for name, kind in parts.items() if name.startswith("text_encoder")}
-    if denoiser == UNET_CLASS and encoders != {"text_encoder": "CLIPTextModel"}:
+    if denoiser == UNET_CLASS and encoders not in [{"text_encoder": kind} for kind in TEXT_CLASSES]:
         found = ", ".join(f"{name} {kind}" for name, kind in encoders.items()) or "none"
         raise ExportError(
             f"'{source}' has the text encoders: {found}; limbeck exports a {UNET_CLASS} with one CLIPTextModel, as "
-            "Stable Diffusion 1 and 2 have"
+            "Stable Diffusion 1 and 2 have, or one BertModel"
         )
 
 
-def _text(source: str) -> LoadedText:
+def _text(source: str, kind: str) -> LoadedText:
     import transformers
 
     # "eager": attention that takes the mask it is given, and traces to plain products
-    settings = {"subfolder": "text_encoder", "dtype": torch.float32, "attn_implementation": "eager"}
-    network = _reach(source, lambda: transformers.CLIPTextModel.from_pretrained(source, **settings))
-    tokenizer = _reach(source, lambda: transformers.CLIPTokenizer.from_pretrained(source, subfolder="tokenizer"))
+    settings: dict[str, Any] = {"subfolder": "text_encoder", "dtype": torch.float32, "attn_implementation": "eager"}
+    if kind == "BertModel":
+        settings["add_pooling_layer"] = False
+    network = _reach(source, lambda: getattr(transformers, kind).from_pretrained(source, **settings))
+    tokenizer_kind = transformers.BertTokenizerFast if kind == "BertModel" else transformers.CLIPTokenizer
+    tokenizer = _reach(source, lambda: tokenizer_kind.from_pretrained(source, subfolder="tokenizer"))
     return LoadedText(network.float().eval(), tokenizer)
 
 

@@ -61,7 +61,7 @@ class WrittenGraph:
     file: str
     external: tuple[str, ...]
     spec: GraphSpec
-    weights: Literal["float32", "float16"]
+    weights: Literal["float32", "float16", "int8"]
 
     def entry(self, parity: float) -> GraphEntry:
         """What the manifest says of it."""

@@ -32,6 +32,11 @@ class ExportOptions:
         prompt: Makes a class name the prompt of a text-conditional UNet.
         null_prompt: Of such a UNet, the prompt that guidance leads away from.
         licenses: License of each part that the pack holds: "denoiser", "codec", "backbone".
+        text_int8: Store the matrices of a text encoder as int8 values with one scale a row, a fourth of float32's
+            bytes, whatever `weights` says; they are rounded to that, and the arithmetic stays float32.
+        gradient: Write the backbone's gradient graphs beside it; its weights then lie in a file that all share.
+        features: The block of the denoiser whose maps the role `features` gives (`add_features`); None writes none. The
+            trunk's weights then lie in a file that both share.
         random_init: Leave out the download of timm weights; for tests and for timing.
     """
 
@@ -42,6 +47,9 @@ class ExportOptions:
     prompt: str = NAME
     null_prompt: str = ""
     licenses: Mapping[str, str] = field(default_factory=dict)
+    text_int8: bool = False
+    gradient: bool = False
+    features: int | None = None
     random_init: bool = False
 
     def __post_init__(self) -> None:

@@ -36,9 +36,9 @@ def export_pack(
     """Export the networks of `sources` into one new pack.
 
     Args:
-        sources: Each a local diffusers folder or hub id (a pipeline with a DiT, or with a UNet and its CLIP text
-            encoder, or a VAE alone), or a backbone: timm:NAME, efficientnet-lite0:FILE, mobilenetv2:FILE. Together at
-            most one denoiser, codec, backbone.
+        sources: Each a local diffusers folder or hub id (a pipeline with a DiT, or with a UNet and its CLIP or
+            BERT text encoder, or a VAE alone), or a backbone: timm:NAME, efficientnet-lite0:FILE, mobilenetv2:FILE.
+            Together at most one denoiser, codec, backbone.
         out: The pack's folder. It appears whole, at the end.
         name: Of the pack; its folder's if not given.
         options: How weights are stored, and what the sources do not say of themselves.
@@ -52,12 +52,17 @@ def export_pack(
         OutputError: `out` exists, or cannot be written.
     """
     _check_packages()
+    from limbeck.export.features import add_features
     from limbeck.export.sources import load_networks
 
     options = options or ExportOptions()
     with new_pack_folder(out) as folder:
         with _sources_to_blame():
             networks = load_networks(sources, options)
+        if options.gradient and not networks.backbone:
+            raise ExportError(
+                f"gradient graphs are of a backbone, and {', '.join(sources)} has none; add one, such as timm:NAME"
+            )
         graphs = _write_graphs(networks, folder, options)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         entries = {path.relative_to(folder).as_posix(): file_entry(path) for path in files}
@@ -74,6 +79,8 @@ def export_pack(
                 files=entries,
             )
         write_manifest(folder, manifest)
+        if options.features is not None:
+            manifest = add_features(folder, block=options.features)
     return manifest
 
 
@@ -138,7 +145,7 @@ def _write_denoiser(denoiser: DenoiserSource, folder: Path, options: ExportOptio
     if isinstance(denoiser, UnetNetwork):
         info = denoiser.info
         write_tokenizer(denoiser.tokenizer, folder / info.tokenizer, tokens=info.tokens)
-        text = export_text(denoiser.text_encoder, folder, options)
+        text = export_text(denoiser.text_encoder, folder, options, tokens=info.tokens)
         return text | export_unet(denoiser.unet, info, folder, options)
     return export_dit(denoiser.network, folder, options)
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from limbeck.errors import ExportError
 from limbeck.export.backbone import BACKBONES, BackboneNetwork, load_backbone
+from limbeck.export.bert import round_to_int8
 from limbeck.export.codec import describe_codec
 from limbeck.export.diffusers_source import DiffusersSource, LoadedText, load_diffusers
 from limbeck.export.dit import describe_dit
@@ -101,6 +102,10 @@ def load_networks(sources: Sequence[str], options: ExportOptions) -> Networks:
         for loaded in parts.values():
             assert not isinstance(loaded, OptimumDenoiser | OptimumCodec), "refused when it was loaded"
             round_to_half(loaded.network)
+    if options.text_int8:
+        for loaded in parts.values():
+            if isinstance(loaded, UnetNetwork):
+                round_to_int8(loaded.text_encoder)
     denoiser, codec, backbone = (parts.get(name) for name in ("denoiser", "codec", "backbone"))
     assert denoiser is None or isinstance(denoiser, DenoiserSource)
     assert codec is None or isinstance(codec, CodecSource)
@@ -135,12 +140,11 @@ def _load(source: str, options: ExportOptions) -> dict[str, _Part]:
 
 
 def _unet(unet: Any, text: LoadedText, schedule: Mapping[str, Any], options: ExportOptions) -> UnetNetwork:
-    config = text.network.config
     info = describe_unet(
         unet,
         options,
-        tokens=config.max_position_embeddings,
-        states=config.hidden_size,
+        tokens=text.tokens,
+        states=text.network.config.hidden_size,
         prediction=schedule.get("prediction_type", "epsilon"),
     )
     return UnetNetwork(unet, text.network, text.tokenizer, info, schedule_of_noise(schedule))

@@ -87,9 +87,8 @@ def _write_trunk(whole: Graph, path: Path, *, first: int, last: int) -> TensorSp
     """The trunk with `middle` as second output; returns what that is."""
     model = ir.load(whole.path)
     before, after = _ends_of_the_middle(model, whole.spec, first=first, last=last)
-    middle = TensorSpec(
-        MIDDLE, "float32", ("batch", _num_tokens(model, whole.spec), _sizes(whole.spec, "modulation")[-1])
-    )
+    rows, columns = token_grid(model, whole.spec)
+    middle = TensorSpec(MIDDLE, "float32", ("batch", rows * columns, _sizes(whole.spec, "modulation")[-1]))
     difference = ir.Node("", "Sub", [after, before], name="node_middle")
     model.graph.append(difference)
     (output,) = difference.outputs
@@ -115,10 +114,22 @@ def _write_shallow(whole: Graph, path: Path, middle: TensorSpec, *, first: int, 
 
 
 def _ends_of_the_middle(model: ir.Model, spec: GraphSpec, *, first: int, last: int) -> tuple[ir.Value, ir.Value]:
-    """The tokens before and after the middle blocks.
+    """The tokens before and after the middle blocks."""
+    tokens = block_tokens(model, spec)
+    depth = len(tokens) - 1
+    if first < 0 or last < 0 or first + last >= depth:
+        raise ExportError(f"{first} first and {last} last of {depth} blocks leave none between to be cached")
+    return tokens[first], tokens[depth - last]
+
+
+def block_tokens(model: ir.Model, spec: GraphSpec) -> list[ir.Value]:
+    """The tokens before every block of a DiT's trunk, and after the last.
 
     Every block normalizes the tokens twice, before its attention and before its feed-forward, and so does the end
     once: what the normalizations read, in order, are the tokens at each of these places.
+
+    Raises:
+        ExportError: It has not as many normalizations.
     """
     depth = _sizes(spec, "modulation")[0]
     norms = [node for node in model.graph if node.op_type == "LayerNormalization"]
@@ -128,16 +139,15 @@ def _ends_of_the_middle(model: ir.Model, spec: GraphSpec, *, first: int, last: i
             f"a DiT of {depth} blocks has {2 * depth + 1} layer norms, this trunk has {len(tokens)}; "
             "only a DiT as limbeck exports it can be cut"
         )
-    if first < 0 or last < 0 or first + last >= depth:
-        raise ExportError(f"{first} first and {last} last of {depth} blocks leave none between to be cached")
-    return tokens[2 * first], tokens[2 * (depth - last)]
+    return tokens[::2]
 
 
-def _num_tokens(model: ir.Model, spec: GraphSpec) -> int:
+def token_grid(model: ir.Model, spec: GraphSpec) -> tuple[int, int]:
+    """Rows and columns of the tokens of a DiT's trunk."""
     (embed,) = (node for node in model.graph if node.op_type == "Conv")
     _, height, width = _sizes(spec, "latents")
     down, right = embed.attributes["strides"].as_ints()
-    return (height // down) * (width // right)
+    return height // down, width // right
 
 
 def _sizes(spec: GraphSpec, name: str) -> tuple[int, ...]:

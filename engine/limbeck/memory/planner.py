@@ -232,7 +232,7 @@ def layouts(job: Job) -> Iterator[Layout]:
 def _groupings(job: Job) -> Iterator[tuple[tuple[Role, ...], ...]]:
     """The turns cut into runs of neighbors, in every way: neighbors run one after another."""
     parts = turns(job.roles)
-    for count in range(1 if job.work.interleaved else len(parts)):
+    for count in range(1 if job.work.interleaved else max(len(parts), 1)):  # without engines one empty group
         for cuts in combinations(range(1, len(parts)), count):
             edges = (0, *cuts, len(parts))
             yield tuple(tuple(chain(*parts[start:end])) for start, end in pairwise(edges))

@@ -13,16 +13,61 @@ from limbeck.errors import ConfigError
 from limbeck.methods.base import Method
 from limbeck.methods.d3hr import D3HR
 from limbeck.methods.d4m import D4M
+from limbeck.methods.ddps import DDPS
+from limbeck.methods.diver import DIVER
+from limbeck.methods.herding import Herding
+from limbeck.methods.kcenter import KCenter
+from limbeck.methods.medoid import Medoid
+from limbeck.methods.mgd3 import MGD3
+from limbeck.methods.minimax import Minimax
+from limbeck.methods.plugins import MethodKind, plugin, plugin_names
+from limbeck.methods.random_real import RandomReal
+from limbeck.methods.rded import RDED
 
-METHODS: Mapping[str, type[D3HR] | type[D4M]] = {kind.name: kind for kind in (D4M, D3HR)}
+_KINDS: tuple[MethodKind, ...] = (
+    D4M,
+    D3HR,
+    RandomReal,
+    Herding,
+    KCenter,
+    Medoid,
+    MGD3,
+    Minimax,
+    DIVER,
+    RDED,
+    DDPS,
+)
+
+METHODS: Mapping[str, MethodKind] = {kind.name: kind for kind in _KINDS}
+"""The methods that limbeck brings, by name; those of other packages are found when their name is asked for."""
+
 PRESETS = ("default", "faithful")
+
+
+def method_names() -> list[str]:
+    """The names of limbeck's methods, then those that installed packages register; none is loaded."""
+    return [*METHODS, *(name for name in plugin_names() if name not in METHODS)]
+
+
+def find_method(name: str) -> MethodKind:
+    """The class of a method.
+
+    Raises:
+        ConfigError: There is none of this name, or the package that registers it is broken.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    names = method_names()
+    if name not in names:
+        raise ConfigError(f"unknown method '{name}'; there is {', '.join(names)}")
+    return plugin(name)
 
 
 def make_method(name: str, *, ipc: int, seed: int = 0, preset: str = "default", settings: Mapping[str, Any]) -> Method:
     """A method from its name and settings.
 
     Args:
-        name: As in `METHODS`.
+        name: As in `METHODS`, or as an installed package registers it; limbeck's own win.
         ipc: Images per class.
         seed: The job's seed.
         preset: "default", limbeck's settings, or "faithful", the official release's.
@@ -31,11 +76,9 @@ def make_method(name: str, *, ipc: int, seed: int = 0, preset: str = "default", 
     Raises:
         ConfigError: An unknown method, preset or setting, or a value that does not fit.
     """
-    if name not in METHODS:
-        raise ConfigError(f"unknown method '{name}'; there is {', '.join(METHODS)}")
+    kind = find_method(name)
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset '{preset}'; there is {', '.join(PRESETS)}")
-    kind = METHODS[name]
     known = [field.name for field in fields(kind) if field.name not in ("ipc", "seed")]
     for setting in settings:
         if setting not in known:
@@ -45,8 +88,9 @@ def make_method(name: str, *, ipc: int, seed: int = 0, preset: str = "default", 
     base = kind.faithful(ipc=ipc, seed=seed) if preset == "faithful" else kind(ipc=ipc, seed=seed)
     try:
         # values from a command line are text, and tuples come as JSON lists
-        return TypeAdapter(kind).validate_python({**vars(base), **settings})
+        made: Method = TypeAdapter(kind).validate_python({**vars(base), **settings})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"setting '{place}' of method '{name}': {first['msg']}, got {first['input']!r}") from error
+    return made

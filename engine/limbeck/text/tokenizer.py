@@ -17,7 +17,7 @@ class Tokenizer:
 
     Args:
         path: The file.
-        tokens: How many tokens it must make of any prompt.
+        tokens: How many tokens it must make of any prompt; kept under that name.
 
     Raises:
         ConfigError: The package `tokenizers` is not installed.
@@ -36,6 +36,10 @@ class Tokenizer:
             self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises a bare Exception for anything it cannot read
             raise PackError(f"{path} cannot be read as a tokenizer: {error}; export the pack again") from error
+        self.tokens = tokens
+        self._uncut = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        self._uncut.no_padding()
+        self._uncut.no_truncation()
         found = len(self._tokenizer.encode("").ids)
         if found != tokens:
             raise PackError(
@@ -46,3 +50,12 @@ class Tokenizer:
     def __call__(self, prompts: Sequence[str]) -> NDArray[np.int64]:
         """Token ids, shape (prompts, tokens); a prompt that is too long is cut at its end."""
         return np.array([encoding.ids for encoding in self._tokenizer.encode_batch(list(prompts))], np.int64)
+
+    def mask(self, prompts: Sequence[str]) -> NDArray[np.bool_]:
+        """Which tokens are not padding, shape (prompts, tokens)."""
+        encodings = self._tokenizer.encode_batch(list(prompts))
+        return np.array([encoding.attention_mask for encoding in encodings], np.bool_)
+
+    def length(self, prompt: str) -> int:
+        """Tokens of a prompt before it is padded or cut, those at its start and end included."""
+        return len(self._uncut.encode(prompt).ids)

@@ -15,11 +15,13 @@ from limbeck_server.cli.options import (
     BackendSetOption,
     BucketOption,
     BudgetOption,
+    ClassNamesOption,
     DataOption,
     ImageColumnOption,
     IpcOption,
     LabelColumnOption,
     MethodOption,
+    NormalizationOption,
     PackOption,
     PresetOption,
     ProviderOption,
@@ -29,6 +31,7 @@ from limbeck_server.cli.options import (
     ThreadsOption,
     make_backend,
     make_role_backends,
+    reading_of,
     step_cache_of,
 )
 from limbeck_server.cli.plan import plan_line
@@ -56,6 +59,8 @@ def distill(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")] = False,
     image_column: ImageColumnOption = None,
     label_column: LabelColumnOption = None,
+    normalization: NormalizationOption = None,
+    class_names: ClassNamesOption = None,
     backend: BackendOption = "onnxruntime",
     backend_set: BackendSetOption = None,
     role_backend: RoleBackendOption = None,
@@ -83,8 +88,7 @@ def distill(
             step_cache=step_cache_of(step_cache),
             skip_unreadable=skip_unreadable,
             resume=resume,
-            image_column=image_column,
-            label_column=label_column,
+            reading=reading_of(image_column, label_column, normalization, class_names),
         )
         with stop_signals() as stop, report.progress():
             result = run_distill(

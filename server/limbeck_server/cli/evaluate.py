@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +18,9 @@ from limbeck.data.source import open_source
 from limbeck.data.stored import StoredSource
 from limbeck.durable import write_whole
 from limbeck.errors import ConfigError
-from limbeck.evaluate.probe import compare, extract, refuse_other_classes
+from limbeck.evaluate.heirs import Heirs
+from limbeck.evaluate.inheritance import ProjectorTraining
+from limbeck.evaluate.probe import Accuracy, compare, extract, refuse_other_classes
 from limbeck.evaluate.protocols import PROTOCOLS
 from limbeck.evaluate.report import report as html_report
 from limbeck.evaluate.results import Evaluation
@@ -25,6 +28,7 @@ from limbeck.evaluate.students import STUDENTS, Student, require_torch
 from limbeck.labels.pixels import Pixels, read_pixels
 from limbeck.labels.stored import read_labels, write_labels
 from limbeck.labels.teacher import LinearTeacher, Teacher
+from limbeck.linear_head import LinearHead
 from limbeck.pack import Pack
 from limbeck_server.cli.options import (
     BackendOption,
@@ -36,7 +40,7 @@ from limbeck_server.cli.options import (
 )
 from limbeck_server.cli.report import JsonOption, Report, reporting
 
-ProtocolName = Literal["probe", "hard", "soft", "fkd"]
+ProtocolName = Literal["probe", "inheritance", "hard", "soft", "fkd"]
 BACKBONE = "backbone"
 
 
@@ -54,7 +58,8 @@ def evaluate(
         ProtocolName,
         typer.Option(
             help="probe: logistic regression on the pack's backbone. hard: students on hard labels (IDC, Minimax). "
-            "soft: a teacher beside them (RDED). fkd: soft labels stored for each augmentation (SRe2L)."
+            "soft: a teacher beside them (RDED). fkd: soft labels stored for each augmentation (SRe2L). inheritance: "
+            "another backbone takes over the classifier of the pack's (SFM)."
         ),
     ] = "probe",
     student: Annotated[str, typer.Option(help=f"What is trained: {', '.join(STUDENTS)}.")] = "convnet-3",
@@ -73,6 +78,9 @@ def evaluate(
     teacher: Annotated[
         str, typer.Option(help="Who gives soft labels: backbone (of the pack, with a linear head) or a student's name.")
     ] = BACKBONE,
+    heir: Annotated[
+        str | None, typer.Option(help="inheritance: the pack whose backbone inherits.", show_default=False)
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="fkd: the file of soft labels; made if it is not there, else read.", show_default=False),
@@ -122,6 +130,18 @@ def evaluate(
             chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
             _probe(report, [*map(str, distilled)], train, test, pack=pack, backend=chosen, seeds=seeds or 5)
             return
+        if protocol == "inheritance":
+            if train is None or heir is None:
+                raise ConfigError(
+                    "inheritance trains a head on real images, for another backbone: give --train and --heir"
+                )
+            chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
+            count = epochs or math.ceil(scale * ProjectorTraining().epochs)
+            training = ProjectorTraining(epochs=max(count, 1))
+            _inheritance(
+                report, distilled, train, test, packs=(pack, heir), backend=chosen, seeds=seeds or 3, training=training
+            )
+            return
         require_torch()
         asked = Student.parse(student).with_norm(norm or PROTOCOLS[protocol]().norm)
         _Students(
@@ -159,6 +179,53 @@ def _probe(
     with open_backbone(Pack.open(pack), backend) as backbone, report.progress():
         sets = [extract(source, backbone, on_images=count) for source in sources]
     rows = compare(sets[:-2], sets[-2], sets[-1], seeds=seeds)
+    _tell_accuracies(report, rows, "test accuracy of logistic regression on features of the pack's backbone")
+
+
+def _inheritance(
+    report: Report,
+    distilled: Sequence[Path],
+    train: str,
+    test: str,
+    *,
+    packs: tuple[str, str],
+    backend: Backend,
+    seeds: int,
+    training: ProjectorTraining,
+) -> None:
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(open_backbone(Pack.open(pack), backend)) for pack in packs)
+        size = max(first.image_size, second.image_size)
+        sources = [open_source(folder) for folder in distilled]
+        heirs = Heirs(
+            distiller=first,
+            heir=second,
+            real=read_pixels(open_source(train), size=size),
+            test=read_pixels(open_source(test), size=size),
+            training=training,
+            head=_stored_head(sources[0], Pack.open(packs[0])),
+            on_progress=report.step,
+        )
+        stack.enter_context(report.progress())
+        rows = heirs.compare([read_pixels(source, size=size) for source in sources], seeds=seeds)
+    _tell_accuracies(report, rows, "test accuracy of inherited classifiers")
+    published = ProjectorTraining().epochs
+    if training.epochs != published:
+        report.say(f"not as published: epochs is {training.epochs}, published {published}")
+
+
+def _stored_head(source: StoredSource, pack: Pack) -> LinearHead | None:
+    """The golden head that came with a set that was distilled with this pack."""
+    if not isinstance(source, DistilledSet):
+        return None
+    made_with = (source.manifest.model_extra or {}).get("pack", {})
+    arrays = source.arrays()
+    if "golden_head_weight" not in arrays or made_with.get("digest") != pack.digest:
+        return None
+    return LinearHead(arrays["golden_head_weight"], arrays["golden_head_bias"])
+
+
+def _tell_accuracies(report: Report, rows: Sequence[Accuracy], title: str) -> None:
     for row in rows:
         report.event(
             "accuracy",
@@ -169,7 +236,7 @@ def _probe(
             all=row.accuracies,
         )
     report.table(
-        "test accuracy of logistic regression on features of the pack's backbone",
+        title,
         ["trained on", "images", "accuracy", "seeds"],
         [[r.name, r.images, f"{100 * r.mean:.1f} ± {100 * r.spread:.1f} %", len(r.accuracies)] for r in rows],
         numbers=True,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, cast, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 
@@ -14,6 +15,7 @@ from limbeck.backends.reference import Reference
 from limbeck.backends.settings import configured
 from limbeck.backends.tensorrt import TensorRt, TensorRtRtx
 from limbeck.build.feeds import symbolic_sizes
+from limbeck.data.normalization import Normalization
 from limbeck.diffusion.step_cache import StepCache
 from limbeck.errors import ConfigError
 from limbeck.methods import METHODS
@@ -78,9 +80,16 @@ StepCacheOption = Annotated[
         show_default="off",
     ),
 ]
-DataOption = Annotated[str, typer.Option(help="Real images: a folder of class folders, parquet, or npz.")]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        help="Real images: a folder of class folders, parquet, or npz; for diver a distilled set, .pt or .safetensors."
+    ),
+]
 IpcOption = Annotated[int, typer.Option(help="Images per class.")]
-MethodOption = Annotated[str, typer.Option(help=f"One of: {', '.join(METHODS)}.")]
+MethodOption = Annotated[
+    str, typer.Option(help=f"One of: {', '.join(METHODS)}; or one that an installed package registers.")
+]
 PresetOption = Annotated[str, typer.Option(help="default, or faithful: the official release's settings.")]
 SettingsOption = Annotated[
     list[str] | None,
@@ -88,6 +97,20 @@ SettingsOption = Annotated[
 ]
 ImageColumnOption = Annotated[str | None, typer.Option(help="Parquet: the column with the images.")]
 LabelColumnOption = Annotated[str | None, typer.Option(help="Parquet: the column with the labels.")]
+NormalizationOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Tensors and npz: what was done to the pixels: imagenet, raw, or R,G,B/R,G,B (mean/std).",
+        show_default="nothing",
+    ),
+]
+ClassNamesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Tensors: a file with one class name a line, in label order, as the pack calls them.",
+        show_default="those in the file, or the labels as digits",
+    ),
+]
 PackOption = Annotated[str, typer.Option(help="A pack folder made by `limbeck export`, or a shipped pack by name.")]
 
 
@@ -109,6 +132,26 @@ def step_cache_of(text: str | None) -> StepCache | None:
         ConfigError: It is none.
     """
     return None if text is None else StepCache.parse(text)
+
+
+def reading_of(
+    image_column: str | None, label_column: str | None, normalization: str | None, class_names: Path | None
+) -> dict[str, Any]:
+    """How images are read, for `open_source`.
+
+    Raises:
+        ConfigError: A normalization that is none, or class names that cannot be read.
+    """
+    try:
+        names = None if class_names is None else class_names.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--class-names {class_names} cannot be read: {error}") from error
+    return {
+        "image_column": image_column,
+        "label_column": label_column,
+        "normalization": None if normalization is None else Normalization.parse(normalization),
+        "class_names": names,
+    }
 
 
 def make_backend(

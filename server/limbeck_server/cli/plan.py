@@ -17,11 +17,13 @@ from limbeck_server.cli.options import (
     BackendSetOption,
     BucketOption,
     BudgetOption,
+    ClassNamesOption,
     DataOption,
     ImageColumnOption,
     IpcOption,
     LabelColumnOption,
     MethodOption,
+    NormalizationOption,
     PackOption,
     PresetOption,
     ProviderOption,
@@ -31,6 +33,7 @@ from limbeck_server.cli.options import (
     ThreadsOption,
     make_backend,
     make_role_backends,
+    reading_of,
     step_cache_of,
 )
 from limbeck_server.cli.report import JsonOption, parse_settings, reporting
@@ -55,6 +58,8 @@ def plan(
     ] = False,
     image_column: ImageColumnOption = None,
     label_column: LabelColumnOption = None,
+    normalization: NormalizationOption = None,
+    class_names: ClassNamesOption = None,
     backend: BackendOption = "onnxruntime",
     backend_set: BackendSetOption = None,
     role_backend: RoleBackendOption = None,
@@ -80,8 +85,7 @@ def plan(
             budget_nbytes=None if budget is None else parse_nbytes(budget),
             step_cache=step_cache_of(step_cache),
             skip_unreadable=skip_unreadable,
-            image_column=image_column,
-            label_column=label_column,
+            reading=reading_of(image_column, label_column, normalization, class_names),
         )
         make_ready(job.method, job.budget_nbytes)
         with limited(job.budget_nbytes), PeakMeter() as meter, report.progress():
@@ -110,12 +114,13 @@ def plan(
             + [["together", format_nbytes(found.peak_nbytes)]],
             numbers=True,
         )
-        report.table(
-            "peak of each engine's turn",
-            ["engine", "bytes"],
-            [[role, format_nbytes(nbytes)] for role, nbytes in found.stages.items()],
-            numbers=True,
-        )
+        if found.stages:
+            report.table(
+                "peak of each engine's turn",
+                ["engine", "bytes"],
+                [[role, format_nbytes(nbytes)] for role, nbytes in found.stages.items()],
+                numbers=True,
+            )
         report.say(plan_line(fields))
         report.say(f"engines take {_time(found.seconds)}, images at most {format_nbytes(disk_nbytes)} of disk")
 
@@ -124,7 +129,7 @@ def plan_line(fields: Mapping[str, Any]) -> str:
     """A plan in one line: the peak, the buckets, and what is loaded together."""
     budget = fields.get("budget_nbytes")
     of = f" of {format_nbytes(budget)}" if budget else ""
-    loaded = " | ".join(" ".join(group) for group in fields["groups"])
+    loaded = " | ".join(" ".join(group) for group in fields["groups"] if group) or "no engine"
     return (
         f"plan: peak {format_nbytes(fields['peak_nbytes'])}{of}, bucket {fields['bucket']}, "
         f"codec {fields['codec_bucket']}, loaded together: {loaded}"

@@ -101,7 +101,7 @@ def run_distill(
 
 def checked_source(job: DistillJob, meter: PeakMeter, progress: OnProgress) -> tuple[StoredSource, int]:
     """The source without what may be left out, and the most private memory that decoding one of its images took."""
-    source = open_source(job.data, image_column=job.image_column, label_column=job.label_column)
+    source = open_source(job.data, **job.reading)
     before = usage().private_nbytes
     meter.restart()
     source = check(

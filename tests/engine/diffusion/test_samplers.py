@@ -168,7 +168,7 @@ def test_ddpm_without_a_noise_source_is_refused(rng):
 
 def test_a_learned_variance_that_the_network_lacks_is_refused(rng):
     draws = noises(rng, 2)
-    with pytest.raises(ConfigError, match="Recorded has none; use variance='posterior' or 'upper'"):
+    with pytest.raises(ConfigError, match="Recorded has none; use 'posterior'"):
         last(
             partial(ddpm, variance="learned"),
             draws[0],

@@ -1,0 +1,192 @@
+"""Trains a student and tests it on the way.
+
+Every draw comes from the seed: weights and dropout from a torch generator that is put back afterwards, the rest from
+the feed. On one machine with one number of threads a run is repeated bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from limbeck.arrays import Array, Images
+from limbeck.evaluate.feeds import Batch, Feed, HardFeed
+from limbeck.evaluate.recipe import Recipe
+from limbeck.evaluate.students import Student
+from limbeck.labels.pixels import Pixels, normalized
+from limbeck.randomness import small_seed
+
+TEST_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A student after its last epoch.
+
+    Args:
+        network: In evaluation mode.
+        curve: The epochs, counted from 1, after which it was tested, and the test accuracies, 0..1.
+    """
+
+    network: nn.Module
+    curve: tuple[tuple[int, float], ...]
+
+
+def train(
+    student: Student,
+    feed: Feed,
+    test: Pixels,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str = "cpu",
+    on_epoch: Callable[[int, int], None] = lambda done, total: None,
+) -> Trained:
+    """Train a new `student` on what `feed` shows it, and test it when `recipe` says.
+
+    Args:
+        student: Which network.
+        feed: The batches of each epoch.
+        test: The real test images.
+        recipe: How.
+        seed: Decides the weights it begins with.
+        device: Where torch computes.
+        on_epoch: Called with the epochs done and the total after each one. It may raise to stop.
+    """
+    checks, curve = frozenset(recipe.checks()), []
+    with torch.random.fork_rng():
+        torch.manual_seed(small_seed(seed, student.name, "student"))
+        network = student.build(num_classes=len(test.class_names), image_size=test.size)
+        network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = _optimizer(network, recipe)
+        for epoch in range(recipe.epochs):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * recipe.rate(epoch)
+            network.train()
+            waiting = 0
+            for batch in feed.epoch(epoch):
+                _accumulate(network, batch, recipe, device)
+                waiting += 1
+                if waiting == recipe.accumulate:
+                    _step(optimizer)
+                    waiting = 0
+            if waiting:
+                _step(optimizer)
+            if epoch + 1 in checks:
+                curve.append((epoch + 1, accuracy(network, test, recipe=recipe, device=device)))
+            on_epoch(epoch + 1, recipe.epochs)
+    return Trained(network.eval(), tuple(curve))
+
+
+def accuracy(network: nn.Module, test: Pixels, *, recipe: Recipe, device: str = "cpu") -> float:
+    """The share of `test` whose own class has the highest logit, 0..1."""
+    logits = predict(network, test, recipe=recipe, device=device)
+    return float((logits.argmax(axis=1) == test.labels).mean())
+
+
+def predict(network: nn.Module, pixels: Pixels, *, recipe: Recipe, device: str = "cpu") -> Array:
+    """Logits of every image, shape (images, classes), with the network in evaluation mode."""
+    starts = range(0, len(pixels.labels), TEST_BATCH)
+    parts = [pixels.floats(slice(start, start + TEST_BATCH)) for start in starts]
+    return np.concatenate([_logits(network, part, recipe.precision, device) for part in parts])
+
+
+class StudentTeacher:
+    """A trained network as a teacher.
+
+    Args:
+        trained: The network.
+        student: Which it is.
+        precision: As in `Recipe`.
+        device: Where it is.
+    """
+
+    def __init__(self, trained: Trained, student: Student, *, precision: str = "float32", device: str = "cpu") -> None:
+        self._network, self._precision, self._device = trained.network, precision, device
+        weights = hashlib.sha256()
+        for tensor in trained.network.state_dict().values():
+            weights.update(tensor.cpu().contiguous().numpy().tobytes())
+        self.key = f"{student.name} {weights.hexdigest()[:16]}"
+
+    def logits(self, images: Images) -> Array:
+        return _logits(self._network, images, self._precision, self._device)
+
+
+TEACHER = Recipe(
+    epochs=30,
+    batch_size=64,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    cosine_periods=1.0,
+    crop_scale=(0.5, 1.0),
+)
+"""How a teacher is trained on all real images: limbeck's own choice, as published teachers come trained."""
+
+
+def train_teacher(
+    student: Student,
+    real: Pixels,
+    test: Pixels,
+    *,
+    recipe: Recipe = TEACHER,
+    seed: int = 0,
+    device: str = "cpu",
+    on_epoch: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[StudentTeacher, float]:
+    """A network trained on all real images, and its test accuracy after the last epoch."""
+    feed = HardFeed(real, recipe, seed=seed)
+    trained = train(student, feed, test, recipe, seed=seed, device=device, on_epoch=on_epoch)
+    return StudentTeacher(trained, student, precision=recipe.precision, device=device), trained.curve[-1][1]
+
+
+def num_parameters(student: Student, *, num_classes: int, image_size: int) -> int:
+    """Numbers that a student learns."""
+    with torch.random.fork_rng():
+        network = student.build(num_classes=num_classes, image_size=image_size)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _accumulate(network: nn.Module, batch: Batch, recipe: Recipe, device: str) -> None:
+    """Add the gradient of one batch: cross entropy at the recipe's temperature.
+
+    Against soft targets its gradient is that of the published KL divergence; they differ by the targets' entropy.
+    """
+    with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        if recipe.plain_passes:
+            with torch.no_grad():
+                network(_tensor(batch.plain, device))
+        logits = network(_tensor(batch.images, device)).float()
+    loss = cross_entropy(logits / recipe.temperature, torch.from_numpy(batch.targets).to(device))
+    torch.autograd.backward(loss / recipe.accumulate)
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters: Sequence[Tensor] = list(network.parameters())
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+
+
+def _logits(network: nn.Module, images: Images, precision: str, device: str) -> Array:
+    network.eval()
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+        logits: Array = network(_tensor(normalized(images), device)).float().cpu().numpy()
+    return logits
+
+
+def _tensor(images: Images, device: str) -> Tensor:
+    return torch.from_numpy(images).to(device, memory_format=torch.channels_last)

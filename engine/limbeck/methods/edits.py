@@ -1,0 +1,314 @@
+"""EDITS: image and text prototypes of each class, found with captions, guide a text-conditioned denoiser together.
+
+"EDITS: Enhancing Dataset Distillation with Implicit Textual Semantics", arXiv 2509.13858, ICASSP 2026. For every class:
+
+1. query     - each image asks the captions of its class what it shows; both are its features (`semantic_query`);
+2. cluster   - k-means with `ipc` clusters; of each, the members nearest to its center (`local_awareness`);
+3. prototype - the mean latent of `k_image` of them, and one prompt of the captions of `k_text` (`text_prototype`);
+4. sample    - the latent, noised to `strength`, is denoised with the prompt and away from `negative_prompt`.
+
+The captions come from a file: see `limbeck.text.captions`, and `limbeck.methods.captioning` for what can write one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import repeat
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+
+from limbeck.arrays import Features, Latents, Times
+from limbeck.data.base import Fit, ImageSource
+from limbeck.diffusion.guidance import Guided
+from limbeck.diffusion.samplers import SamplerName, sampler
+from limbeck.diffusion.text_features import Pooling
+from limbeck.errors import ConfigError
+from limbeck.memory.work import Walk, Work
+from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
+from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.clustering import warm_up
+from limbeck.methods.generation import Generation, Start
+from limbeck.methods.local_awareness import Members, clusters_of, typical
+from limbeck.methods.prompting import AwayFrom, condition_of, prompting
+from limbeck.methods.semantic_query import fused_features, query_nbytes
+from limbeck.methods.text_prototype import TextPrototypes, Writer, language_model, refuse_writer
+from limbeck.models import Models, Part
+from limbeck.randomness import small_seed
+from limbeck.text.captions import Captions, read_captions
+from limbeck.text.endpoint import EndpointSettings
+from limbeck.text.prompts import Prompt
+
+CLASS_NAMES = "class-names"
+"""In place of a file: every image's caption is the name of its class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EDITS:
+    """Dual prototypes.
+
+    Args:
+        ipc: Images per class.
+        seed: With class name and index, fixes an image.
+        captions: A file with a caption of every image. "class-names" uses none: then clusters are those of the images
+            alone, and prompts are the class's.
+        called: What captions call a class, where that is not its name; synonyms between commas: {"3": "3, three"}.
+        tau: Temperature of the query.
+        normalize: Scale features to unit length before the query.
+        joint: How images and texts become comparable: "ridge" maps images to texts (`in_text_space`), "shared" takes
+            them as they are, for a backbone and a text encoder that were trained together.
+        pooling: How the states of a caption's tokens become one vector: "mean" for MiniLM, "last" for CLIP.
+        outliers: The share of each class that is left out as outliers before it is clustered, 0..0.5.
+        outlier_neighbors: To how many neighbors an image's density is compared.
+        k_image: Images of a cluster whose latents are averaged.
+        k_text: Captions of a cluster that become its prompt.
+        prompts: Who writes the prompt: "caption" takes one of the captions, a language model merges them at an
+            "endpoint" or "local" in this process.
+        endpoint: Where the language model is, for prompts=endpoint.
+        local_model: A GGUF file, for prompts=local.
+        num_steps: Steps of the full schedule; about `strength` of them are made.
+        strength: How far a prototype is noised, 0..1. 0 decodes the prototype itself.
+        guidance_scale: Classifier-free guidance; 1 is none.
+        guidance_interval: Fractions of the schedule between which guidance acts.
+        negative_prompt: What guidance leads away from; None is the pack's prompt for no condition.
+        sampler: How the noised prototype is carried back.
+        fit: How real images become square.
+    """
+
+    name: ClassVar[str] = "edits"
+    needs: ClassVar[frozenset[Part]] = frozenset({"denoiser", "codec", "backbone", "text"})
+    ipc: int
+    seed: int = 0
+    captions: str = field(default="", metadata={"place": True})
+    called: Mapping[str, str] = field(default_factory=dict)
+    tau: float = 0.01
+    normalize: bool = True
+    joint: Literal["ridge", "shared"] = "ridge"
+    pooling: Pooling = "mean"
+    outliers: float = 0.0
+    outlier_neighbors: int = 10
+    k_image: int = 5
+    k_text: int = 5
+    prompts: Writer = "caption"
+    endpoint: EndpointSettings | None = None
+    local_model: str = field(default="", metadata={"place": True})
+    num_steps: int = 20
+    strength: float = 0.7
+    guidance_scale: float = 4.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    negative_prompt: str | None = None
+    sampler: SamplerName = "dpm++2m"
+    fit: Fit = "crop"
+
+    def __post_init__(self) -> None:
+        """Reject settings that could only fail later, inside a job."""
+        for name in ("ipc", "outlier_neighbors", "k_image", "k_text", "num_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.tau >= 0:
+            raise ConfigError(f"tau must be at least 0, got {self.tau}")
+        if not 0 <= self.outliers <= 0.5:
+            raise ConfigError(f"outliers must lie in 0..0.5, got {self.outliers}")
+        if not 0 <= self.strength <= 1:
+            raise ConfigError(f"strength must lie in 0..1, got {self.strength}")
+        refuse_writer(self.prompts, self.endpoint, self.local_model)
+
+    @classmethod
+    def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
+        """The official scripts' settings, with one quirk that shapes the result: features stay unnormalized.
+
+        Products then differ by hundreds, so that each image takes one caption, often that of the longest vector instead
+        of its own. Two things are not the release's: its CLIP gives images and texts one space, for which `joint` has a
+        substitute, and its prompts are merged by DeepSeek, which is prompts=endpoint. It also fine-tunes its denoiser
+        on the captions first; a pack is taken as it is. An image without a caption, to it "unknown text", is an error.
+        """
+        return cls(
+            ipc=ipc,
+            seed=seed,
+            normalize=False,
+            pooling="last",
+            num_steps=50,
+            guidance_scale=10.0,
+            negative_prompt="cartoon, anime, painting",
+            sampler="ddim",
+            fit="squash",
+        )
+
+    def check(self, source: ImageSource, models: Models) -> None:
+        """Refuse small classes, images without a caption, a denoiser without prompts, and walks that cannot be."""
+        refuse_small_classes(source, ipc=self.ipc)
+        captions = self._captions()
+        for class_id, name in enumerate(source.class_names):
+            _texts(captions, name, source.names(class_id))
+        prompting(models.conditioning).of_classes(source.class_names)
+        self._guided(models)
+        if len(self._times(models)) == 1 and self.strength > 0:
+            raise ConfigError(
+                f"strength={self.strength} of num_steps={self.num_steps} is no step at all; raise one of them, "
+                "or set strength=0 to decode the prototypes themselves"
+            )
+
+    def warm_up(self) -> None:
+        """scikit-learn, with SciPy and the buffers of its OpenBLAS; the client of an endpoint, or a local model."""
+        warm_up()
+        with language_model(self.prompts, self.endpoint, self.local_model):
+            pass
+
+    def units(self, source: ImageSource) -> Sequence[Unit]:
+        """One unit a class."""
+        return one_unit_a_class(source)
+
+    def work(self, source: ImageSource, models: Models) -> Work:
+        """Read every image for the backbone, some for the encoder, walk each prototype down, decode it."""
+        counts = class_counts(source)
+        times = self._times(models)
+        rows = tuple(self._guided(models).rows_per_sample(int(time)) for time in times[:-1])
+        width = models.backbone.num_features + models.text.num_features
+        return Work(
+            class_images=counts,
+            images_per_class=self.ipc,
+            walks=(Walk(samples=len(counts) * self.ipc, step_rows=rows),),
+            condition_times=len(rows),
+            scratch_nbytes=query_nbytes(max(counts), width),
+        )
+
+    def distill(
+        self,
+        units: Sequence[Unit],
+        source: ImageSource,
+        models: Models,
+        *,
+        resume: Mapping[int, State] = NO_STATES,
+    ) -> Iterator[Event]:
+        """Make `units` wave by wave; batches are filled across classes up to the bucket."""
+        models = self._away_from_negative(models)
+        generation = Generation(
+            seed=self.seed,
+            ipc=self.ipc,
+            sampler_of=lambda batch: sampler(self.sampler),
+            denoiser=self._guided(models),
+            times=self._times(models),
+            condition_of=lambda batch: condition_of(batch, models.conditioning),
+            noised=self.strength > 0,
+        )
+        with language_model(self.prompts, self.endpoint, self.local_model) as model:
+            writer = TextPrototypes(model, models.text.num_tokens, models.text.max_tokens)
+            starts = self._starts(units, source, models, writer)
+            yield from generation.images(starts, models, total=len(units) * self.ipc)
+
+    def _starts(
+        self, units: Sequence[Unit], source: ImageSource, models: Models, writer: TextPrototypes
+    ) -> Iterator[Start | Progress]:
+        captions = self._captions()
+        tally = _Tally(images=sum(len(source.names(unit.class_ids[0])) for unit in units), made=len(units) * self.ipc)
+        for unit in units:
+            (class_id,) = unit.class_ids
+            name = source.class_names[class_id]
+            names = source.names(class_id)
+            texts = _texts(captions, name, names)
+            images = yield from self._image_features(class_id, source, models, tally)
+            clusters = self._clusters(name, images, (yield from self._text_features(texts, models, tally)))
+            shown = [members[: self.k_image] for members in clusters]
+            latents = yield from self._latents(class_id, np.unique(np.concatenate(shown)), source, models, tally)
+            said = [[texts[i] for i in members[: self.k_text]] for members in clusters]
+            called = self.called.get(name, name)
+            prompts = writer.of(called, said, texts) if captions else repeat(Prompt(name, "name"), self.ipc)
+            for index, (members, prompt) in enumerate(zip(shown, prompts, strict=True)):
+                row = {
+                    "prompt": prompt.text,
+                    "prompt_by": prompt.by,
+                    "prompt_not": prompt.reason,
+                    "from": [names[i] for i in members],
+                }
+                latent = np.mean([latents[i] for i in members], axis=0)
+                yield Start(unit, name, index, latent, None if prompt.by == "name" else prompt.text, row)
+                yield tally.step("prompts", 1)
+
+    def _image_features(
+        self, class_id: int, source: ImageSource, models: Models, tally: _Tally
+    ) -> Generator[Progress, None, Features]:
+        made = []
+        for images in source.images(class_id, size=models.backbone.image_size, fit=self.fit, batch=models.bucket):
+            made.append(models.backbone.features(images))
+            yield tally.step("features", len(images))
+        return np.concatenate(made)
+
+    def _text_features(
+        self, texts: Sequence[str], models: Models, tally: _Tally
+    ) -> Generator[Progress, None, Features]:
+        made = []
+        for start in range(0, len(texts), models.bucket):
+            some = texts[start : start + models.bucket]
+            made.append(models.text.features(some, pooling=self.pooling))
+            yield tally.step("captions", len(some))
+        return np.concatenate(made)
+
+    def _clusters(self, class_name: str, images: Features, texts: Features) -> list[Members]:
+        """The members of each cluster, as positions in the class, the nearest to its center first."""
+        from threadpoolctl import threadpool_limits
+
+        # sums of several threads are added in the order in which they finish
+        with threadpool_limits(1):
+            fused = fused_features(
+                images, texts, tau=self.tau, normalize=self.normalize, map_to_texts=self.joint == "ridge"
+            )
+            kept = typical(fused, self.outliers, neighbors=self.outlier_neighbors, at_least=self.ipc)
+            seed = small_seed(self.seed, class_name, "k-means")
+            return [kept[members] for members in clusters_of(fused[kept], self.ipc, seed=seed)]
+
+    def _latents(
+        self, class_id: int, wanted: Members, source: ImageSource, models: Models, tally: _Tally
+    ) -> Generator[Progress, None, dict[int, Latents]]:
+        """The latents of some images of a class, by position."""
+        made: dict[int, Latents] = {}
+        first = 0
+        for images in source.images(class_id, size=models.image_size, fit=self.fit, batch=models.images_at_a_time):
+            here = wanted[(wanted >= first) & (wanted < first + len(images))]
+            if here.size:
+                made.update(zip(here.tolist(), models.codec.encode(images[here - first]), strict=True))
+            first += len(images)
+            yield tally.step("encode", len(images))
+        return made
+
+    def _captions(self) -> Captions | None:
+        if not self.captions:
+            raise ConfigError(
+                "edits needs captions: captions=FILE, with a line for each image as "
+                '{"file_name": "class/image.jpg", "text": "what it shows"}; `limbeck caption` writes such a file. '
+                f"captions={CLASS_NAMES} does without"
+            )
+        return None if self.captions == CLASS_NAMES else read_captions(self.captions)
+
+    def _away_from_negative(self, models: Models) -> Models:
+        if self.negative_prompt is None:
+            return models
+        return replace(models, conditioning=AwayFrom(prompting(models.conditioning), self.negative_prompt))
+
+    def _times(self, models: Models) -> Times:
+        return sampler(self.sampler).times(models.schedule, self.num_steps, strength=self.strength)
+
+    def _guided(self, models: Models) -> Guided:
+        return Guided(
+            models.denoiser,
+            models.conditioning,
+            scale=self.guidance_scale,
+            interval=self.guidance_interval,
+            num_times=models.schedule.num_times,
+        )
+
+
+class _Tally:
+    """How far each stage is: of all images, or of all that are made."""
+
+    def __init__(self, *, images: int, made: int) -> None:
+        self._totals = {"features": images, "captions": images, "encode": images, "prompts": made}
+        self._done = dict.fromkeys(self._totals, 0)
+
+    def step(self, stage: str, count: int) -> Progress:
+        self._done[stage] += count
+        return Progress(stage, self._done[stage], self._totals[stage])
+
+
+def _texts(captions: Captions | None, class_name: str, names: Sequence[str]) -> tuple[str, ...]:
+    return captions.of(names) if captions else (class_name,) * len(names)

@@ -1,0 +1,265 @@
+"""RDED: crops of real images that a teacher recognizes, composed to images.
+
+Sun et al., "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm", CVPR 2024.
+For every class:
+
+1. crop     - of each of up to `candidates` images, `crops` random squares;
+2. score    - the teacher's cross-entropy with the true class: low is realistic;
+3. select   - the best crop of each image, and of these the `ipc * parts**2` with the lowest cross-entropy;
+4. compose  - images of `parts` by `parts` crops.
+
+The teacher here is the pack's backbone with a logistic regression that is fitted to the candidates of all classes; the
+paper takes a network that was trained on the full set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from limbeck.arrays import Array, ClassIds, Features, Images
+from limbeck.data.base import Fit, ImageSource
+from limbeck.errors import ConfigError, DataError
+from limbeck.linear_head import LinearHead, fit_head
+from limbeck.memory.work import Work
+from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
+from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.mosaic import Order, mosaic, patch_size, patches_of_image, usual_parts
+from limbeck.methods.windows import NBYTES as WINDOW_NBYTES
+from limbeck.methods.windows import Window, cut, cut_windows
+from limbeck.models import Models, Part
+from limbeck.randomness import generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class RDED:
+    """Realistic crops, composed.
+
+    Args:
+        ipc: Images per class.
+        seed: With class name and image, fixes the crops; with the class name, the candidates.
+        candidates: How many images of a class, drawn at random, are looked at.
+        crops: Random squares of each.
+        scale: The smallest and largest area of a square as a fraction of the image's.
+        padded: Show the teacher a crop at the size of a patch amid black, instead of filling what it reads.
+        order: Which crops share an image.
+        parts: Crops along the side of an image; None is 2, and 1 for images up to 64 pixels.
+        fit: How real images become square.
+        scratch_bytes: The most that the candidates' features of all classes may take, in bytes; fitting the teacher
+            needs four times that.
+    """
+
+    name: ClassVar[str] = "rded"
+    needs: ClassVar[AbstractSet[Part]] = frozenset({"backbone"})
+    ipc: int
+    seed: int = 0
+    candidates: int = 300
+    crops: int = 5
+    scale: tuple[float, float] = (0.08, 1.0)
+    padded: bool = False
+    order: Order = "consecutive"
+    parts: int | None = None
+    fit: Fit = "crop"
+    scratch_bytes: int = 512 * 2**20
+
+    def __post_init__(self) -> None:
+        """Reject settings that could only fail later, inside a job."""
+        for name in ("ipc", "candidates", "crops"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.parts is not None and self.parts < 1:
+            raise ConfigError(f"parts must be at least 1, or None for the usual, got {self.parts}")
+        low, high = self.scale
+        if not 0 < low <= high <= 1:
+            raise ConfigError(f"scale must be two rising fractions above 0 and at most 1, got {self.scale}")
+
+    @classmethod
+    def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
+        """The official release's numbers, with two quirks that shape the result.
+
+        The teacher sees every crop reduced to a patch amid black, and image j is composed of the crops j, n + j,
+        2 n + j and 3 n + j, so that a smaller set is no part of a larger one. Not its: images are not stored as JPEG,
+        and a class with fewer images than crops are needed gives second best crops too.
+        """
+        return cls(ipc=ipc, seed=seed, padded=True, order="strided")
+
+    def check(self, source: ImageSource, models: Models) -> None:
+        """Refuse small classes, too few crops, patches that fill no image, and features beyond `scratch_bytes`."""
+        refuse_small_classes(source, ipc=self.ipc)
+        if len(source.class_names) < 2:
+            raise DataError(
+                f"the only class is '{source.class_names[0]}'; the teacher tells classes apart, so there must be two"
+            )
+        parts = self._parts(models)
+        patch_size(models.image_size, parts)
+        fewest = min(min(class_counts(source)), self.candidates) * self.crops
+        if fewest < self.ipc * parts**2:
+            raise ConfigError(
+                f"the smallest class gives {fewest} crops, ipc={self.ipc} images of {parts} by {parts} need "
+                f"{self.ipc * parts**2}; raise candidates or crops, or set parts=1"
+            )
+        needed = self._features_nbytes(source, models)
+        if needed > self.scratch_bytes:
+            raise ConfigError(
+                f"the features that the teacher is fitted to take {needed:,} bytes; scratch_bytes allows "
+                f"{self.scratch_bytes:,}\nlower candidates, or raise scratch_bytes"
+            )
+
+    def warm_up(self) -> None:
+        """scikit-learn, with SciPy and the buffers of its OpenBLAS."""
+        rng = np.random.default_rng(0)
+        _fitted(rng.standard_normal((256, 1024), dtype=np.float32), np.arange(256) % 8)
+
+    def units(self, source: ImageSource) -> Sequence[Unit]:
+        """One unit a class; all of them have the same teacher."""
+        return one_unit_a_class(source)
+
+    def work(self, source: ImageSource, models: Models) -> Work:
+        """Every candidate and its crops go through the backbone."""
+        return Work(
+            class_images=tuple(min(count, self.candidates) for count in class_counts(source)),
+            images_per_class=self.ipc,
+            scratch_nbytes=4 * self._features_nbytes(source, models) + self.candidates * self.crops * WINDOW_NBYTES,
+            features_of_each=1 + self.crops,
+        )
+
+    def distill(
+        self,
+        units: Sequence[Unit],
+        source: ImageSource,
+        models: Models,
+        *,
+        resume: Mapping[int, State] = NO_STATES,
+    ) -> Iterator[Event]:
+        """Fit the teacher, then select and compose, class by class."""
+        parts = self._parts(models)
+        teacher = yield from self._teacher(source, models)
+        for unit in units:
+            (class_id,) = unit.class_ids
+            crops = yield from self._scored(class_id, source, models, teacher)
+            chosen = best_crops(crops, self.ipc * parts**2)
+            patches = yield from cut_windows(
+                chosen,
+                class_id,
+                source,
+                fit=self.fit,
+                read_size=models.image_size,
+                size=patch_size(models.image_size, parts),
+                batch=models.bucket,
+            )
+            names = source.names(class_id)
+            rows = tuple(self._row(index, chosen, names, parts) for index in range(self.ipc))
+            yield DistilledImages(unit, mosaic(patches, parts, order=self.order), unit.class_ids * self.ipc, rows)
+
+    def _teacher(self, source: ImageSource, models: Models) -> Generator[Progress, None, LinearHead]:
+        counts = class_counts(source)
+        total = sum(min(count, self.candidates) for count in counts)
+        features = np.empty((total, models.backbone.num_features), np.float32)
+        labels = np.empty(total, np.int64)
+        done = 0
+        for class_id in range(len(counts)):
+            for _, images in self._candidates(class_id, source, models):
+                features[done : done + len(images)] = models.backbone.features(images)
+                labels[done : done + len(images)] = class_id
+                done += len(images)
+                yield Progress("teacher", done, total)
+        return _fitted(features, labels)
+
+    def _scored(
+        self, class_id: int, source: ImageSource, models: Models, teacher: LinearHead
+    ) -> Generator[Progress, None, list[Window]]:
+        """All crops of the class's candidates; the score is minus the cross-entropy."""
+        name = source.class_names[class_id]
+        total = min(len(source.names(class_id)), self.candidates) * self.crops
+        scored: list[Window] = []
+        shown: list[tuple[Window, Array]] = []
+        for places, images in self._candidates(class_id, source, models):
+            for place, image in zip(places, images, strict=True):
+                for window in self._windows(name, place):
+                    shown.append((window, self._as_shown(image, window, models)))
+                    if len(shown) == models.bucket:
+                        scored += _judged(shown, class_id, models, teacher)
+                        shown.clear()
+                        yield Progress(f"score {name}", len(scored), total)
+        if shown:
+            scored += _judged(shown, class_id, models, teacher)
+            yield Progress(f"score {name}", len(scored), total)
+        return scored
+
+    def _candidates(self, class_id: int, source: ImageSource, models: Models) -> Iterator[tuple[list[int], Images]]:
+        """Positions and images of the class's candidates, as the backbone reads them."""
+        rng = generator(self.seed, source.class_names[class_id], 0, "candidates")
+        count = len(source.names(class_id))
+        wanted = set(rng.permutation(count)[: self.candidates].tolist())
+        start = 0
+        for images in source.images(class_id, size=models.backbone.image_size, fit=self.fit, batch=models.bucket):
+            places = [start + row for row in range(len(images)) if start + row in wanted]
+            if places:
+                yield places, images[[place - start for place in places]]
+            start += len(images)
+
+    def _windows(self, class_name: str, image: int) -> list[Window]:
+        rng = generator(self.seed, class_name, image, "crops")
+        sides = np.sqrt(rng.uniform(*self.scale, self.crops))
+        corners = rng.random((self.crops, 2)) * (1 - sides[:, None])
+        return [
+            Window(image, float(top), float(left), float(side), 0.0)
+            for (top, left), side in zip(corners, sides, strict=True)
+        ]
+
+    def _as_shown(self, image: Array, window: Window, models: Models) -> Array:
+        """A crop as the teacher sees it, at the size that the backbone reads."""
+        size = models.backbone.image_size
+        if not self.padded:
+            return cut(image, window, size)
+        small = size // self._parts(models)
+        before = (size - small) // 2
+        after = size - small - before
+        return np.pad(cut(image, window, small), ((0, 0), (before, after), (before, after)))
+
+    def _row(self, index: int, chosen: Sequence[Window], names: Sequence[str], parts: int) -> Mapping[str, object]:
+        crops = [chosen[place] for place in patches_of_image(index, images=self.ipc, parts=parts, order=self.order)]
+        return {
+            "seed": self.seed,
+            "index": index,
+            "source_images": [names[crop.image] for crop in crops],
+            "windows": [crop.box for crop in crops],
+            "cross_entropies": [-crop.score for crop in crops],
+        }
+
+    def _parts(self, models: Models) -> int:
+        return self.parts or usual_parts(models.image_size)
+
+    def _features_nbytes(self, source: ImageSource, models: Models) -> int:
+        return sum(min(count, self.candidates) for count in class_counts(source)) * models.backbone.num_features * 4
+
+
+def best_crops(crops: Sequence[Window], count: int) -> list[Window]:
+    """The `count` best: first the best crop of every image, the highest score first, then the second best of each, …"""
+    by_image: dict[int, list[Window]] = {}
+    for crop in sorted(crops, key=lambda crop: -crop.score):
+        by_image.setdefault(crop.image, []).append(crop)
+    turns = [(turn, -crop.score, crop) for found in by_image.values() for turn, crop in enumerate(found)]
+    return [crop for _, _, crop in sorted(turns, key=lambda one: one[:2])][:count]
+
+
+def _fitted(features: Features, labels: ClassIds) -> LinearHead:
+    """The teacher, on one thread, so that it is the same in every run."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return fit_head(features, labels)
+
+
+def _judged(shown: Sequence[tuple[Window, Array]], class_id: int, models: Models, teacher: LinearHead) -> list[Window]:
+    features: Features = models.backbone.features(np.stack([image for _, image in shown]))
+    logits = teacher.logits(features).astype(np.float64)
+    scores = logits[:, class_id] - np.logaddexp.reduce(logits, axis=1)
+    return [
+        Window(crop.image, crop.top, crop.left, crop.side, float(score))
+        for (crop, _), score in zip(shown, scores, strict=True)
+    ]

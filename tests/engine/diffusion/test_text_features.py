@@ -1,0 +1,69 @@
+"""`TextFeatures` with a tokenizer of words and an encoder in closed form: a state is the id of its token, and twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from limbeck.diffusion.text_features import TextFeatures
+from limbeck.text.tokenizer import Tokenizer
+from support.functions import function_engine
+from support.graphs import tensor
+
+TOKENS = 6
+IDS = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "a": 10, "red": 20, "hand": 30}
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Tokenizer:
+    """Begins with [CLS], ends with [SEP], as BERT's."""
+    tokenizers = pytest.importorskip("tokenizers", reason="a text encoder needs the extra limbeck[text]")
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(IDS, unk_token="[PAD]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    made.enable_padding(length=TOKENS)
+    made.enable_truncation(TOKENS)
+    made.save(str(tmp_path / "tokenizer.json"))
+    return Tokenizer(tmp_path / "tokenizer.json", tokens=TOKENS)
+
+
+@pytest.fixture
+def encoder(tokenizer: Tokenizer) -> tuple[TextFeatures, list[Any]]:
+    """With what its engine was fed."""
+    token_ids, states = tensor("token_ids", "batch", TOKENS, dtype="int64"), tensor("states", "batch", TOKENS, 2)
+    engine, calls = function_engine(
+        [token_ids],
+        [states],
+        lambda token_ids: {"states": np.stack([token_ids, 2 * token_ids], axis=2).astype(np.float32)},
+    )
+    return TextFeatures(tokenizer, engine, bucket=2), calls
+
+
+def test_the_mean_is_over_tokens_that_are_no_padding(encoder: Any) -> None:
+    features = encoder[0].features(["a red hand", "a"], pooling="mean")
+    np.testing.assert_allclose(features, [[63 / 5, 126 / 5], [13 / 3, 26 / 3]], rtol=1e-6)
+
+
+def test_the_last_token_is_the_last_that_is_no_padding(encoder: Any) -> None:
+    np.testing.assert_array_equal(encoder[0].features(["a red hand", ""], pooling="last"), [[2, 4], [2, 4]])
+
+
+def test_what_is_too_long_is_cut_before_it_is_pooled(encoder: Any) -> None:
+    """To [CLS] a red hand a [SEP]."""
+    features = encoder[0].features(["a red hand a red hand"], pooling="mean")
+    np.testing.assert_allclose(features[:, 0], [73 / 6], rtol=1e-6)
+
+
+def test_lengths_are_of_the_whole_text_special_tokens_included(encoder: Any) -> None:
+    assert [encoder[0].num_tokens(text) for text in ("", "a red hand", "a red hand a red hand")] == [2, 5, 8]
+    assert (encoder[0].max_tokens, encoder[0].num_features) == (6, 2)
+
+
+def test_texts_are_asked_in_buckets_and_equal_ones_once(encoder: Any) -> None:
+    texts, calls = encoder
+    features = texts.features(["a", "red", "a", "hand", "a"], pooling="mean")
+    assert [feeds["token_ids"].shape for feeds in calls] == [(2, TOKENS), (2, TOKENS)]
+    np.testing.assert_allclose(features[:, 0], [13 / 3, 23 / 3, 13 / 3, 33 / 3, 13 / 3], rtol=1e-6)

@@ -1,0 +1,1 @@
+"""How the `mini-text` pack was made; see README.md."""
