@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 RUN := .venv/bin
 DEV := .venv-dev/bin
-TIMM_TESTS := tests/engine/export/test_backbone.py tests/engine/export/test_backbone_timm.py
+TIMM_TESTS := tests/engine/export/test_backbone.py tests/engine/export/test_backbone_timm.py tests/engine/export/test_gradient_timm.py
 
 .PHONY: help demo test test-fast test-full-size check format lint layers types docs
 

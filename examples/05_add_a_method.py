@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -61,8 +62,7 @@ class Blend:
 
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image, decode the blends."""
-        # a latent is never larger than its image
-        blends = self.ipc * 4 * 3 * models.image_size**2
+        blends = self.ipc * 4 * prod(models.latent_shape)
         return Work(class_images=class_counts(source), images_per_class=self.ipc, scratch_nbytes=blends)
 
     def distill(
@@ -78,20 +78,17 @@ class Blend:
             (class_id,) = unit.class_ids
             name, names = source.class_names[class_id], source.names(class_id)
             parts = [self._parts(name, index, len(names)) for index in range(self.ipc)]
-            sums, done = None, 0
+            blends, done = np.zeros((self.ipc, *models.latent_shape), np.float32), 0
             for latents in encoded(class_id, source, models, fit=self.fit):
-                if sums is None:
-                    sums = np.zeros((self.ipc, *latents.shape[1:]), np.float32)
                 for index, positions in enumerate(parts):
                     here = [position - done for position in positions if done <= position < done + len(latents)]
-                    sums[index] += latents[here].sum(axis=0)
+                    blends[index] += latents[here].sum(axis=0) / self.num_parts
                 done += len(latents)
                 yield Progress(f"encode {name}", done, len(names))
-            assert sums is not None, "no source has an empty class"
             images = []
             for start in range(0, self.ipc, models.images_at_a_time):
                 yield Progress(f"decode {name}", start, self.ipc)
-                images.append(models.codec.decode(sums[start : start + models.images_at_a_time] / self.num_parts))
+                images.append(models.codec.decode(blends[start : start + models.images_at_a_time]))
             rows = [
                 {"seed": self.seed, "index": index, "blended": [names[position] for position in positions]}
                 for index, positions in enumerate(parts)

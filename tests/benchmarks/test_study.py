@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.study import Data, Study, by_method
+from benchmarks.study import Study, by_method
 from benchmarks.study_cells import ALL_REAL, Cell, cells
-from benchmarks.study_distill import Made
+from benchmarks.study_data import FASHION, Data, fashion_mnist
+from benchmarks.study_distill import Made, distill
 from benchmarks.study_ledger import Ledger
 from benchmarks.study_page import PAGE, draw, tables, with_study
 
+from limbeck.data.source import open_source
 from limbeck.methods import METHODS
 
 PLAN = list(cells(datasets=["a", "b"], methods=["m", "n"], ipcs=[1, 10, 50], students=["s", "t"], seeds=3))
@@ -80,6 +82,18 @@ def test_a_dataset_is_named_with_its_places() -> None:
     assert Data.parse("f=a,b,packs/c").pack == "packs/c"
 
 
+def test_fashion_mnist_gets_the_names_of_its_classes(tmp_path: Path) -> None:
+    """Without them its classes are called as the mini pack's digits are, and are distilled into hands."""
+    labels = np.arange(10)
+    images = np.repeat(labels.astype(np.uint8), 28 * 28).reshape(10, 28, 28)
+    np.savez(tmp_path / "given.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    data = fashion_mnist(tmp_path / "given.npz", tmp_path / "work")
+    for place in (data.train, data.test):
+        source = open_source(place)
+        assert source.class_names == FASHION
+        assert float(next(source.images(9, size=28, fit="crop", batch=1)).mean()) == pytest.approx(9 / 255)
+
+
 class Distiller:
     """Makes the set of the first images of each class, and refuses every other method than `random`."""
 
@@ -90,6 +104,8 @@ class Distiller:
     def __call__(self, arguments: Sequence[str], out: Path, *, timeout_seconds: float) -> Made:
         self.calls += 1
         named = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        if timeout_seconds < 60:
+            return Made(out=None, status="out of time", reason="reached step 1 of 9")
         if named["--method"] != "random":
             return Made(out=None, status="refused", reason="needs what is not there")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -154,10 +170,47 @@ def test_nothing_is_begun_after_the_deadline_and_what_was_begun_is_not_counted(s
 
 
 @pytest.mark.torch
+def test_what_ran_out_of_its_own_time_is_a_result_until_there_is_more_of_it(study: Any) -> None:
+    (found,) = study(set_minutes=0.5).run([CELL])
+    assert (found["status"], found["reason"]) == ("out of time", "reached step 1 of 9")
+    same = study(set_minutes=0.5)
+    same.run([CELL])
+    assert same.distill.calls == 0
+    assert study(set_minutes=5).run([CELL])[0]["status"] == "measured"
+
+
+@pytest.mark.torch
 def test_all_real_images_need_no_method(study: Any) -> None:
     made = study(real_epochs=1)
     (found,) = made.run([Cell(dataset="digits", method=ALL_REAL, ipc=0, student="convnet-3", seed=0)])
     assert (found["images"], found["epochs"], made.distill.calls) == (8, 1, 0)
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, rng: np.random.Generator) -> list[str]:
+    """Of a real process, on two classes that no pack knows."""
+    images = rng.integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=[0, 0, 1, 1], class_names=["hat", "shoe"])
+    return ["--data", str(tmp_path / "data.npz"), "--ipc", "1", "--threads", "1"]
+
+
+def test_a_set_is_made_once_and_what_it_took_is_kept(arguments: list[str], tmp_path: Path) -> None:
+    made = distill([*arguments, "--method", "random"], tmp_path / "sets" / "a", timeout_seconds=200)
+    assert (made.status, made.out) == ("made", tmp_path / "sets" / "a")
+    assert made.peak_nbytes is not None
+    assert distill([], tmp_path / "sets" / "a", timeout_seconds=0) == made
+
+
+def test_the_reason_of_a_refusal_is_kept(arguments: list[str], tmp_path: Path) -> None:
+    made = distill([*arguments, "--method", "d4m"], tmp_path / "a", timeout_seconds=200)
+    assert (made.status, made.out) == ("refused", None)
+    assert "hat" in made.reason
+
+
+def test_a_process_that_is_out_of_time_leaves_no_result(arguments: list[str], tmp_path: Path) -> None:
+    made = distill([*arguments, "--method", "random"], tmp_path / "a", timeout_seconds=0)
+    assert made.status in ("out of time", "made")  # one second may be enough
+    assert (tmp_path / "a.json").exists() == (made.status == "made")
 
 
 def cell(method: str, ipc: int, best: float, *, seed: int = 0, **more: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 from limbeck.methods import METHODS, make_method
 from limbeck.testing.contract import CHECKS, Check, Subject
 from limbeck.testing.sources import ArraySource, blobs
+from support.text_models import text_models
 
 
 def three_of_each_class() -> ArraySource:
@@ -31,6 +32,9 @@ QUICK: Mapping[str, Mapping[str, object]] = {
     "mgd3": {"num_steps": 10, "stop": 5},
     "minimax": {"num_steps": 10},
     "diver": {"num_steps": 10, "noise_level": 5, "reverse_start": 10, "window": (5, 8)},
+    "sfm": {"num_steps": 9, "extend_every": 3, "checkpoint_every": 4},
+    "lgm": {"num_steps": 9, "extend_every": 3, "checkpoint_every": 4},
+    "edits": {"num_steps": 10, "captions": "class-names"},
 }
 """Settings of a method with which it takes a moment."""
 
@@ -39,6 +43,9 @@ WORLDS: Mapping[str, Mapping[str, Any]] = {
     "herding": {"seeded": False},
     "kcenter": {"seeded": False},
     "rded": {"coupled": True},
+    "sfm": {"image_size": 9, "coupled": True},
+    "lgm": {"image_size": 9, "coupled": True},
+    "edits": {"models": text_models},
 }
 """What is different of a method: fields of its `Subject`."""
 

@@ -79,7 +79,15 @@ def test_the_command_line_runs_a_method_of_an_installed_package(
     settings = ["--method", "blend", "--set", "num_parts=3", "--ipc", "2", "--data", photos, "--out", out]
     done = limbeck("distill", *settings, "--json", environment=environment)
     assert done.code == 0, done.out + done.err
-    assert json.loads((out / "manifest.json").read_text())["method"]["num_parts"] == 3
+    method = json.loads((out / "manifest.json").read_text())["method"]
+    assert method == {
+        "name": "blend",
+        "package": "limbeck-blend 1.0",
+        "ipc": 2,
+        "seed": 0,
+        "num_parts": 3,
+        "fit": "crop",
+    }
     rows = [json.loads(line) for line in (out / "train/metadata.jsonl").read_text().splitlines()]
     assert [len(row["blended"]) for row in rows] == [3] * 4
     assert limbeck("verify", out).code == 0

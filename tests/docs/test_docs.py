@@ -8,14 +8,11 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from tools.cli_help import PAGES, commands, with_help
-
-from limbeck.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 PAGES_OF_ALL = sorted(
@@ -47,13 +44,6 @@ def test_every_command_has_a_page_with_its_help_of_today(command: str) -> None:
 @pytest.mark.parametrize("command", commands())
 def test_every_command_shows_an_example_in_its_help(command: str) -> None:
     assert f"Example: limbeck {command}" in (PAGES / f"{command}.md").read_text()
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_setting_of_a_method_is_in_its_table(name: str) -> None:
-    page = (ROOT / "docs/reference/methods.md").read_text()
-    settings = {field.name for field in fields(METHODS[name])} - {"ipc", "seed"}
-    assert [setting for setting in sorted(settings) if f"| `{setting}` |" not in page] == []
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)

@@ -37,7 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.pack,
         name="mini",
         options=ExportOptions(
-            weights="float16", latent_stats=options.model / SCALE_FILE, licenses=LICENSES, features=FEATURES_BLOCK
+            weights="float16",
+            latent_stats=options.model / SCALE_FILE,
+            licenses=LICENSES,
+            features=FEATURES_BLOCK,
+            gradient=True,
         ),
     )
     for role, graph in manifest.graphs.items():

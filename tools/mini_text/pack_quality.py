@@ -31,11 +31,11 @@ from limbeck.pack import Pack
 from limbeck.randomness import generator
 
 SAMPLER, STEPS = "dpm++2m", 20
-GUIDANCE_SCALES = (1.0, 2.0, 4.0, 6.0)
+GUIDANCE_SCALES = (4.0,)
 GUIDANCE = 4.0
 """Of everything that is measured at one scale."""
 PER_CLASS = 50
-PAIRS_PER_CLASS = 10
+PAIRS_PER_CLASS = 3
 SEED = 0
 
 WORDINGS = {
@@ -168,12 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with open_models(Pack.open(options.pack), OnnxRuntime(), bucket=50) as models:
         measurement = Measurement(models, train, test, options.backbone)
         scales, samples = measurement.scales()
-        grid(samples.view(NUM_CLASSES, PER_CLASS, *samples.shape[1:])[:, :8].flatten(0, 1), columns=8).save(
-            options.pictures / "samples.png"
-        )
+        first = samples.view(NUM_CLASSES, PER_CLASS, *samples.shape[1:])[:, :8].flatten(0, 1)
+        grid(first, columns=8).quantize(256).save(options.pictures / "samples.png")
         wordings = measurement.wordings()
         attributes, rows = measurement.attributes()
-        grid(rows, columns=NUM_CLASSES).save(options.pictures / "attributes.png")
+        grid(rows, columns=NUM_CLASSES).quantize(256).save(options.pictures / "attributes.png")
     figures = {
         "sampler": SAMPLER,
         "steps": STEPS,
@@ -181,7 +180,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "pairs_per_class": PAIRS_PER_CLASS,
         "seed": SEED,
         "judge_on_test_photos": measurement.right(test.images, test.labels)["share"],
-        "training_photos": measurement.distance(train.images, train.labels),
         "guidance": scales,
         "wordings": wordings,
         "attributes": attributes,

@@ -1,6 +1,6 @@
 """Draw images from a trained model folder, with guided DDIM in torch: to look at a run before it is exported.
 
-    python -m tools.mini_text.sample FOLDER PICTURE.png --guidance 4 --prompt "a dark photo of a hand showing {}"
+python -m tools.mini_text.sample FOLDER PICTURE.png --guidance 4 --prompt "a dark photo of a hand showing {}"
 """
 
 import argparse

@@ -126,8 +126,9 @@ def adam_projector(views: PairedViews, training: ProjectorTraining | None = None
         order = rng.permutation(len(given))
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            error = 2 * (given[rows] @ weight.T + bias - wanted[rows]) / (len(rows) * len(bias))
-            weight, first = moments[0].step(weight, error.T @ given[rows], rate=rate)
-            bias, second = moments[1].step(bias, error.sum(axis=0), rate=rate)
+            error: Array = given[rows] @ weight.T + bias - wanted[rows]
+            slope = error * np.float32(2 / error.size)
+            weight, first = moments[0].step(weight, slope.T @ given[rows], rate=rate)
+            bias, second = moments[1].step(bias, slope.sum(axis=0), rate=rate)
             moments = first, second
     return Projector(weight, bias)

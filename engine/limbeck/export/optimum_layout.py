@@ -62,7 +62,13 @@ def write_layout(source: str, folder: Path, options: ExportOptions) -> Mapping[s
         ParityError: A graph computes something else than its network.
     """
     found = load_diffusers(source)
-    if not (found.unet and found.text and found.codec and type(found.codec.network).__name__ == "AutoencoderKL"):
+    if not (
+        found.unet
+        and found.text
+        and type(found.text.network).__name__ == "CLIPTextModel"
+        and found.codec
+        and type(found.codec.network).__name__ == "AutoencoderKL"
+    ):
         raise ExportError(
             f"'{source}' cannot be written in optimum's layout, which limbeck knows for Stable Diffusion: a "
             "UNet2DConditionModel with a CLIPTextModel and an AutoencoderKL"

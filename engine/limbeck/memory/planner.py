@@ -135,7 +135,7 @@ def plan(job: Job, *, budget_nbytes: int, bucket: int | None = None) -> Plan:
     Raises:
         BudgetError: None fits; it names the largest part and what would fit.
     """
-    plans = [predict(job, layout, budget_nbytes=budget_nbytes) for layout in layouts(job)]
+    plans = [predict(job, layout, budget_nbytes=budget_nbytes) for layout in layouts(job, bucket)]
     asked = [one for one in plans if bucket in (None, one.layout.bucket)]
     fitting = [one for one in asked if least_budget(one) <= budget_nbytes]
     if not fitting:
@@ -207,20 +207,20 @@ def predict(job: Job, layout: Layout, *, budget_nbytes: int | None = None) -> Pl
     )
 
 
-def layouts(job: Job) -> Iterator[Layout]:
-    """Every layout that the profiles tell the cost of."""
+def layouts(job: Job, bucket: int | None = None) -> Iterator[Layout]:
+    """Every layout that the profiles tell the cost of; `bucket` is what was asked for, where no engine runs in it."""
     buckets = sorted({bucket for role, _, bucket in job.profiles if role not in CODEC})
     codecs = sorted({(tile or 0, bucket) for role, tile, bucket in job.profiles if role in CODEC})
     if not set(job.roles) & set(CODEC):
         codecs = [(0, 1)]
     if not set(job.roles) - set(CODEC):
-        buckets = [1]
-    for bucket in buckets:
+        buckets = [bucket or 1]
+    for samples in buckets:
         for tile, codec_bucket in codecs:
             for groups in _groupings(job):
-                for wave in _waves(job, bucket):
+                for wave in _waves(job, samples):
                     yield Layout(
-                        bucket=bucket,
+                        bucket=samples,
                         codec_bucket=codec_bucket,
                         tile=tile or None,
                         groups=groups,

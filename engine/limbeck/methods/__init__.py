@@ -15,14 +15,17 @@ from limbeck.methods.d3hr import D3HR
 from limbeck.methods.d4m import D4M
 from limbeck.methods.ddps import DDPS
 from limbeck.methods.diver import DIVER
+from limbeck.methods.edits import EDITS
 from limbeck.methods.herding import Herding
 from limbeck.methods.kcenter import KCenter
+from limbeck.methods.lgm import LGM
 from limbeck.methods.medoid import Medoid
 from limbeck.methods.mgd3 import MGD3
 from limbeck.methods.minimax import Minimax
 from limbeck.methods.plugins import MethodKind, plugin, plugin_names
 from limbeck.methods.random_real import RandomReal
 from limbeck.methods.rded import RDED
+from limbeck.methods.sfm import SFM
 
 _KINDS: tuple[MethodKind, ...] = (
     D4M,
@@ -36,6 +39,9 @@ _KINDS: tuple[MethodKind, ...] = (
     DIVER,
     RDED,
     DDPS,
+    SFM,
+    LGM,
+    EDITS,
 )
 
 METHODS: Mapping[str, MethodKind] = {kind.name: kind for kind in _KINDS}

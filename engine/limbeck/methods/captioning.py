@@ -16,6 +16,7 @@ from PIL import Image
 from limbeck.arrays import Features, Images
 from limbeck.data.base import Fit, ImageSource
 from limbeck.errors import ConfigError
+from limbeck.methods.by_class import class_counts
 from limbeck.models import Backbone
 from limbeck.text.concepts import TEMPLATE, Concepts, refuse_template, template_caption
 from limbeck.text.endpoint import Picture, Question
@@ -126,7 +127,7 @@ def caption_source(
     Raises:
         EndpointError: The model did not answer. What it answered before is kept, and not asked again.
     """
-    total = sum(len(source.names(class_id)) for class_id in range(len(source.class_names)))
+    total = sum(class_counts(source))
     rows: list[Row] = []
     for row in captioner.captions(source):
         rows.append(row)

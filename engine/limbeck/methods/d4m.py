@@ -140,7 +140,7 @@ class D4M:
             walks=(Walk(samples=len(counts) * self.ipc, step_rows=rows),),
             condition_times=len(rows),
             # the latents, joined, centered by k-means, and its distances
-            scratch_nbytes=4 * held * 4 * math.prod(models.latent_shape),
+            scratch_nbytes=5 * held * 4 * math.prod(models.latent_shape),
         )
 
     def distill(

@@ -34,6 +34,7 @@ from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
 from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
 from limbeck.methods.clustering import warm_up
+from limbeck.methods.generation import refuse_not_finite
 from limbeck.methods.mosaic import mosaic, patch_size, patches_of_image, usual_parts
 from limbeck.methods.noised_means import image_latents, noised_means
 from limbeck.methods.rounds import in_rounds
@@ -44,6 +45,9 @@ from limbeck.models import Models, Part
 from limbeck.randomness import generator, small_seed
 
 RECONSTRUCTION = "a reconstruction of DDPS from its abstract; the paper's code is not public"
+
+WHOLE_IMAGE_SIDE = 0.75
+"""The usual window of an image that is one patch: better than a half on the `mini` pack (docs/experiments.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,8 @@ class DDPS:
         time_range: The fractions of the schedule between which times lie.
         times: "grid" takes `num_draws` times at equal distances, the same for every image, so that scores compare and
             few conditions are made; "uniform" draws them.
-        window_side: Height and width of a window as a fraction of the image's.
+        window_side: Height and width of a window as a fraction of the image's; None is 0.5, and 0.75 where an image is
+            one patch.
         windows_per_image: At most so many windows of an image.
         windows_per_class: How many windows of a class are clustered.
         clusters: How many clusters; as many as windows where these are fewer.
@@ -76,7 +81,7 @@ class DDPS:
     num_draws: int = 10
     time_range: tuple[float, float] = (0.1, 0.7)
     times: Literal["grid", "uniform"] = "grid"
-    window_side: float = 0.5
+    window_side: float | None = None
     windows_per_image: int = 5
     windows_per_class: int = 1000
     clusters: int = 32
@@ -93,7 +98,7 @@ class DDPS:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.parts is not None and self.parts < 1:
             raise ConfigError(f"parts must be at least 1, or None for the usual, got {self.parts}")
-        if not 0 < self.window_side <= 1:
+        if self.window_side is not None and not 0 < self.window_side <= 1:
             raise ConfigError(f"window_side must be a fraction above 0 and at most 1, got {self.window_side}")
         low, high = self.time_range
         if not 0 <= low < high <= 1:
@@ -108,7 +113,7 @@ class DDPS:
         would be far too small for a patch of a 2 by 2 mosaic; the latent is the codec's mean instead of a draw, so that
         scores repeat; and the text encoder is the pack's own, where their release puts another in its place.
         """
-        return cls(ipc=ipc, seed=seed, num_draws=100, times="uniform")
+        return cls(ipc=ipc, seed=seed, num_draws=100, times="uniform", window_side=0.5)
 
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse small or unknown classes, times that are none, patches that fill no image, and large features."""
@@ -119,7 +124,7 @@ class DDPS:
                 f"feature_time={self.feature_time} is no time of the schedule: 0..{models.schedule.num_times - 1}"
             )
         patch_size(models.image_size, self._parts(models))
-        if round(self.window_side * models.image_size) < 1:
+        if round(self._window_side(models) * models.image_size) < 1:
             raise ConfigError(f"window_side={self.window_side} of {models.image_size} pixels is no window; raise it")
         needed = self._features_nbytes(source, models)
         if needed > self.scratch_bytes:
@@ -206,8 +211,13 @@ class DDPS:
                 yield made
                 continue
             for image, scores in made:
+                refuse_not_finite(scores)
                 best += best_windows(
-                    scores, image=image, size=models.image_size, side=self.window_side, count=self.windows_per_image
+                    scores,
+                    image=image,
+                    size=models.image_size,
+                    side=self._window_side(models),
+                    count=self.windows_per_image,
                 )
             best = heapq.nlargest(self.windows_per_class, best, key=lambda window: window.score)
             scored += len(made)
@@ -250,7 +260,7 @@ class DDPS:
     ) -> Generator[Progress, None, Array]:
         size = patch_size(models.image_size, self._parts(models))
         # large enough that a window has the pixels of a patch
-        times = max(1, -(-size // round(self.window_side * models.image_size)))
+        times = max(1, -(-size // round(self._window_side(models) * models.image_size)))
         patches = yield from cut_windows(
             chosen,
             class_id,
@@ -296,6 +306,9 @@ class DDPS:
 
     def _parts(self, models: Models) -> int:
         return self.parts or usual_parts(models.image_size)
+
+    def _window_side(self, models: Models) -> float:
+        return self.window_side or (WHOLE_IMAGE_SIDE if self._parts(models) == 1 else 0.5)
 
     def _features_nbytes(self, source: ImageSource, models: Models) -> int:
         return self._most_windows(source) * models.features.shape[0] * 4

@@ -11,8 +11,8 @@ every image:
 The code was not released. `DIVER.faithful` has the paper's settings, the posterior sampled, and the guidance of code of
 the same authors for another paper: scale 4, on the first three channels. What the paper leaves open is a setting: sigma
 may be the posterior's of the step or the network's own; and the pull may act on z_t, as the formula says, which shrinks
-its noise too, or on the predicted clean latent ("x0hat"), as that code does, which is the default here. Pixels that
-were stored normalized are brought back by the source (`normalization`), or left raw there, as in that code.
+its noise too, or on the predicted clean latent ("x0hat"), as that code does. Pixels that were stored normalized are
+brought back by the source (`normalization`), or left raw there, as in that code.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class DIVER(RespacedWalk):
     reverse_start: int = 50
     window: tuple[int, int] = (25, 40)
     gamma: float = 0.1
-    target: Literal["zt", "x0hat"] = "x0hat"
+    target: Literal["zt", "x0hat"] = "zt"
     sigma: Literal["posterior", "learned"] = "posterior"
     arm: Literal["diver", "sdedit", "vae"] = "diver"
     sample_posterior: bool = False
@@ -90,8 +90,8 @@ class DIVER(RespacedWalk):
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
-        """The paper's settings, with the formula's target."""
-        return cls(ipc=ipc, seed=seed, guided_channels=3, target="zt", sample_posterior=True)
+        """The paper's settings."""
+        return cls(ipc=ipc, seed=seed, guided_channels=3, sample_posterior=True)
 
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse a set of another size, unknown classes, and walks and guidance that cannot be."""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from limbeck.arrays import ClassIds, Features
 from limbeck.data.base import ImageSource
 from limbeck.methods.base import Progress, State
+from limbeck.methods.by_class import class_counts
 from limbeck.methods.pixels import PixelMatching, Step, backbone_of, golden_head
 from limbeck.models import Models
 from limbeck.randomness import generator
@@ -60,14 +61,13 @@ class LGM(PixelMatching):
 
     def scratch_nbytes(self, source: ImageSource, models: Models) -> int:
         """All real images, one byte a value: each step draws from all of them."""
-        count = sum(len(source.names(class_id)) for class_id in range(len(source.class_names)))
-        return super().scratch_nbytes(source, models) + 3 * self.side(models) ** 2 * count
+        return super().scratch_nbytes(source, models) + 3 * self.side(models) ** 2 * sum(class_counts(source))
 
     def prepare(self, source: ImageSource, models: Models) -> Generator[Progress, None, State]:
         """The golden head; nothing else outlives a step."""
         if not self.golden_head:
             return {}
-        total = sum(len(source.names(class_id)) for class_id in range(len(source.class_names)))
+        total = sum(class_counts(source))
         kept, done = [], 0
         for class_id in range(len(source.class_names)):
             for features in self.real_features(class_id, source, models):
@@ -78,12 +78,13 @@ class LGM(PixelMatching):
 
     def context(self, source: ImageSource, models: Models) -> RealImages:
         """All real images."""
-        pixels, labels = [], []
-        for class_id in range(len(source.class_names)):
-            for images in source.images(class_id, size=self.side(models), fit=self.fit, batch=64):
-                pixels.append(np.rint(images * 255).astype(np.uint8))
-                labels += [class_id] * len(images)
-        return RealImages(np.concatenate(pixels), np.array(labels))
+        side, counts = self.side(models), class_counts(source)
+        pixels, first = np.empty((sum(counts), 3, side, side), np.uint8), 0
+        for class_id in range(len(counts)):
+            for images in source.images(class_id, size=side, fit=self.fit, batch=16):
+                np.rint(images * 255, out=pixels[first : first + len(images)], casting="unsafe")
+                first += len(images)
+        return RealImages(pixels, np.repeat(np.arange(len(counts)), counts))
 
     def loss(
         self, features: Features, labels: ClassIds, step: Step

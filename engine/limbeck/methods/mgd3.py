@@ -97,7 +97,7 @@ class MGD3(RespacedWalk):
         """Encode every image once, walk each sample down, decode it."""
         counts = class_counts(source)
         # the latents, joined, centered by k-means, and its distances
-        scratch = 4 * max(counts) * 4 * math.prod(models.latent_shape)
+        scratch = 5 * max(counts) * 4 * math.prod(models.latent_shape)
         return self.walked(class_images=counts, images_per_class=self.ipc, scratch_nbytes=scratch, models=models)
 
     def starts(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:

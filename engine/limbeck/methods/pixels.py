@@ -23,6 +23,7 @@ from limbeck.errors import ConfigError, DataError, EngineError
 from limbeck.linear_head import fit_head
 from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, Checkpoint, DistilledImages, Event, Progress, State, Unit
+from limbeck.methods.by_class import class_counts
 from limbeck.methods.pixel_set import Pixels, PixelSettings
 from limbeck.models import Models, Part
 from limbeck_kernels.augment import central_crop, crops
@@ -77,10 +78,6 @@ class PixelMatching(PixelSettings, ABC):
             step: What else there is.
         """
 
-    def joint_gradient(self, views: Images, labels: ClassIds, step: Step) -> tuple[float, Images] | None:
-        """The loss and its gradient with respect to the views in one engine call, where there is such an engine."""
-        return None
-
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse a single class, and real images beyond `scratch_bytes`."""
         if len(source.class_names) < 2:
@@ -97,7 +94,7 @@ class PixelMatching(PixelSettings, ABC):
         if not self.golden_head:
             return 0
         # the features, joined, and a copy that is fitted
-        return 3 * 4 * backbone_of(models).num_features * sum(_counts(source))
+        return 3 * 4 * backbone_of(models).num_features * sum(class_counts(source))
 
     def scratch_remedy(self) -> str:
         """What else would make it less."""
@@ -114,10 +111,16 @@ class PixelMatching(PixelSettings, ABC):
 
     def work(self, source: ImageSource, models: Models) -> Work:
         """Read the real images once; what is held of a set in the making is its levels with both moments of Adam."""
-        counts = _counts(source)
+        counts = class_counts(source)
         set_nbytes = 4 * 3 * self.side(models) ** 2 * self.ipc * len(counts)
         held = self.scratch_nbytes(source, models) + 5 * set_nbytes
-        return Work(class_images=counts, images_per_class=self.ipc, scratch_nbytes=held)
+        return Work(
+            class_images=counts,
+            images_per_class=self.ipc,
+            scratch_nbytes=held,
+            gradient_rows=self.num_steps * self.augs_per_batch * self.ipc * len(counts),
+            interleaved=True,
+        )
 
     def side(self, models: Models) -> int:
         """Height and width of the images."""
@@ -156,7 +159,7 @@ class PixelMatching(PixelSettings, ABC):
         context = self.context(source, models)
         while (number := len(pixels.losses)) < self.num_steps:
             pixels.extend_if_due(number)
-            loss, gradient = yield from self._gradient(pixels, Step(number, real, context, models))
+            loss, gradient = yield from self.gradient(pixels, Step(number, real, context, models))
             if not np.isfinite(loss):
                 raise EngineError(f"the loss is {loss} at step {number}; check the pack with `limbeck doctor`")
             pixels.move(gradient, loss)
@@ -168,17 +171,11 @@ class PixelMatching(PixelSettings, ABC):
         """What the steps need beside `prepare`, too large for a checkpoint: made again after a resume."""
         return None
 
-    def _gradient(self, pixels: Pixels, step: Step) -> Generator[Progress, None, tuple[float, list[Images]]]:
-        """The loss, and its gradient with respect to every level."""
-        backbone, augs, bucket = backbone_of(step.models), self.augs_per_batch, step.models.bucket
-        count = max(1, bucket // augs)
+    def gradient(self, pixels: Pixels, step: Step) -> Generator[Progress, None, tuple[float, list[Images]]]:
+        """The loss, and its gradient with respect to every level: features first, then their gradient in chunks."""
+        backbone, augs = backbone_of(step.models), self.augs_per_batch
+        count = max(1, step.models.bucket // augs)
         chunks = [slice(start, start + count) for start in range(0, len(pixels.labels), count)]
-        if len(chunks) == 1 and len(pixels.labels) * augs <= bucket:
-            images = pixels.images(chunks[0])
-            views, parts = pixels.views(images, chunks[0], step.number, backbone.image_size)
-            joint = self.joint_gradient(views, np.repeat(pixels.labels, augs), step)
-            if joint is not None:
-                return joint[0], pixels.back([pixels.pulled(joint[1], parts, images)])
         features = []
         for chunk in chunks:
             views, _ = pixels.views(pixels.images(chunk), chunk, step.number, backbone.image_size)
@@ -231,7 +228,3 @@ def golden_head(kept: Sequence[tuple[Features, int]]) -> dict[str, NDArray[Any]]
     labels = np.concatenate([np.full(len(features), class_id) for features, class_id in kept])
     head = fit_head(np.concatenate([features for features, _ in kept]), labels)
     return dict(zip(GOLDEN_HEAD, (head.weight, head.bias), strict=True))
-
-
-def _counts(source: ImageSource) -> tuple[int, ...]:
-    return tuple(len(source.names(class_id)) for class_id in range(len(source.class_names)))

@@ -34,17 +34,18 @@ def plugin_names() -> list[str]:
 def plugin(name: str) -> MethodKind:
     """The class of a method that an installed package registers.
 
+    Args:
+        name: One of `plugin_names`.
+
     Raises:
-        ConfigError: No package registers it or several do, it cannot be loaded, or it is no method.
+        ConfigError: Several packages register it, it cannot be loaded, or it is no method.
     """
     found = tuple(entry_points(group=GROUP, name=name))
     if len(found) > 1:
         raise ConfigError(f"{' and '.join(map(_package, found))} both register method '{name}'; uninstall one of them")
-    if not found:
-        raise ConfigError(f"no installed package registers a method '{name}'")
     (entry,) = found
     try:
-        kind = entry.load()
+        kind: MethodKind = entry.load()
     except Exception as error:  # whatever a foreign module raises
         raise ConfigError(
             f"method '{name}' of {_package(entry)} cannot be loaded from {entry.value}: {type(error).__name__}: {error}"
@@ -68,8 +69,8 @@ def _faults(kind: object, name: str) -> Iterator[str]:
     if not isinstance(kind, type) or not is_dataclass(kind):
         yield "it is not a dataclass"
         return
-    if missing := {"ipc", "seed"} - {field.name for field in fields(kind)}:
-        yield f"it has no field {' or '.join(sorted(missing))}"
+    if absent := sorted({"ipc", "seed"} - {field.name for field in fields(kind)}):
+        yield f"it has no field {' or '.join(absent)}"
     if getattr(kind, "name", None) != name:
         yield f"it calls itself {getattr(kind, 'name', None)!r}"
     if missing := [member for member in _MEMBERS if not callable(getattr(kind, member, None))]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from limbeck.arrays import Features, Images
 from limbeck.data.base import Fit, ImageSource
-from limbeck.errors import ConfigError
+from limbeck.errors import ConfigError, EngineError
 from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
 from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
@@ -47,7 +47,7 @@ class Selection(ABC):
 
     @abstractmethod
     def chosen(self, class_id: int, source: ImageSource, models: Models) -> Generator[Progress, None, Sequence[int]]:
-        """Positions of `ipc` different images of the class, in the order in which they are stored."""
+        """Positions of `ipc` different images of the class, in the order in which the set will have them."""
 
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse small classes."""
@@ -147,6 +147,8 @@ class FeatureSelection(Selection):
         size = models.backbone.image_size
         for images in source.images(class_id, size=size, fit=self.feature_fit, batch=models.bucket):
             found = models.backbone.features(images)
+            if not np.isfinite(found).all():
+                raise EngineError("the backbone gave values that are not finite; check the pack with `limbeck doctor`")
             features[done : done + len(images)] = normalized(found) if self.normalize else found
             done += len(images)
             yield Progress(stage, done, count)

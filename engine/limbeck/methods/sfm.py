@@ -22,6 +22,8 @@ import numpy as np
 from limbeck.arrays import ClassIds, Features, Images
 from limbeck.data.base import ImageSource
 from limbeck.methods.base import Progress, State
+from limbeck.methods.by_class import class_counts
+from limbeck.methods.pixel_set import Pixels
 from limbeck.methods.pixels import PixelMatching, Step, backbone_of, golden_head
 from limbeck.models import Models
 from limbeck_kernels.flow import flow, flow_loss
@@ -52,7 +54,7 @@ class SFM(PixelMatching):
 
     def prepare(self, source: ImageSource, models: Models) -> Generator[Progress, None, State]:
         """The real flow, and the golden head."""
-        total = sum(len(source.names(class_id)) for class_id in range(len(source.class_names)))
+        total = sum(class_counts(source))
         means, kept, done = [], [], 0
         for class_id in range(len(source.class_names)):
             count, summed = 0, np.zeros(1)
@@ -65,12 +67,16 @@ class SFM(PixelMatching):
             means.append(summed / count)
         return {"flow": flow(np.stack(means), len(means) - 1), **golden_head(kept)}
 
-    def joint_gradient(self, views: Images, labels: ClassIds, step: Step) -> tuple[float, Images]:
-        """The loss is part of the graph: one pass forward, one back."""
-        target = step.real["flow"]
-        return backbone_of(step.models).flow_gradient(
-            views, target.astype(np.float32), self._membership(labels, len(target)), divisor=self._divisor(len(target))
-        )
+    def gradient(self, pixels: Pixels, step: Step) -> Generator[Progress, None, tuple[float, list[Images]]]:
+        """Where all views fit one engine call, the loss is part of the graph: one pass forward, one back."""
+        labels, target, whole = pixels.labels.repeat(self.augs_per_batch), step.real["flow"], slice(None)
+        if len(labels) > step.models.bucket:
+            return (yield from super().gradient(pixels, step))
+        backbone, images = backbone_of(step.models), pixels.images(whole)
+        views, parts = pixels.views(images, whole, step.number, backbone.image_size)
+        membership, divisor = self._membership(labels, len(target)), self._divisor(len(target))
+        loss, gradient = backbone.flow_gradient(views, target.astype(np.float32), membership, divisor=divisor)
+        return loss, pixels.pulled(gradient, parts, images)
 
     def loss(
         self, features: Features, labels: ClassIds, step: Step

@@ -62,6 +62,7 @@ class Subject:
         ipc: Images per class.
         seeded: Whether another seed has to give other images; otherwise it has to give the same.
         coupled: Whether a class may depend on the other classes of the source, as with a teacher that tells them apart.
+        image_size: Height and width of its images, where they are not the models'.
     """
 
     make: Callable[..., Method]
@@ -70,6 +71,7 @@ class Subject:
     ipc: int = 3
     seeded: bool = True
     coupled: bool = False
+    image_size: int | None = None
 
     def method(self, *, seed: int = SEED) -> Method:
         """The method."""
@@ -100,7 +102,8 @@ def every_unit_is_made_once_in_order(subject: Subject) -> None:
     for event in made:
         labels = sorted(event.class_ids)
         _demand(labels == sorted(event.unit.class_ids * subject.ipc), f"unit {event.unit.index} has labels {labels}")
-        shape = (len(labels), 3, models.image_size, models.image_size)
+        size = subject.image_size or models.image_size
+        shape = (len(labels), 3, size, size)
         _demand(event.images.shape == shape, f"images have shape {event.images.shape}, not {shape}")
         _demand(event.images.dtype == np.float32, f"images are {event.images.dtype}")
         low, high = float(event.images.min()), float(event.images.max())

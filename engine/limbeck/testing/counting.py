@@ -13,7 +13,7 @@ from limbeck.models import Models
 CALLS: Mapping[str, frozenset[str]] = {
     "denoiser": frozenset({"__call__", "with_variance"}),
     "codec": frozenset({"encode", "posterior", "decode"}),
-    "backbone": frozenset({"features", "vjp"}),
+    "backbone": frozenset({"features", "vjp", "flow_gradient"}),
     "features": frozenset({"maps"}),
     "text": frozenset({"features"}),
 }

@@ -18,6 +18,7 @@ from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.models import Models, Part
 from limbeck.testing.gaussian import GaussianDenoiser
 from limbeck.testing.sources import BlockCodec, block_means
+from limbeck_kernels.flow import flow_loss
 
 IMAGE_SIZE = 16
 SCHEDULE = NoiseSchedule.from_config({"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02})
@@ -56,6 +57,13 @@ class LinearBackbone:
         rows = np.stack([self.matrix @ row for row in cotangent]).reshape(len(images), 3, blocks, blocks)
         gradient = (rows / _BLOCK**2).repeat(_BLOCK, axis=2).repeat(_BLOCK, axis=3)
         return self.features(images), gradient.astype(np.float32)
+
+    def flow_gradient(
+        self, images: Images, flow: Features, membership: Features, *, divisor: float
+    ) -> tuple[float, Images]:
+        """The loss of statistical flow matching, as `limbeck_kernels.flow` has it, and its gradient to the pixels."""
+        loss, slope = flow_loss(self.features(images), membership, flow.astype(np.float64), divisor)
+        return loss, self.vjp(images, slope.astype(np.float32))[1]
 
 
 class SquareFeatures:

@@ -11,6 +11,7 @@ import typer
 
 import limbeck
 from limbeck_server.cli.build import build
+from limbeck_server.cli.caption import caption
 from limbeck_server.cli.distill import distill
 from limbeck_server.cli.doctor import doctor
 from limbeck_server.cli.evaluate import evaluate
@@ -22,12 +23,13 @@ from limbeck_server.cli.verify import verify
 app = typer.Typer(
     name="limbeck",
     help="Distill an image dataset into a few images per class, on exported engines.",
-    epilog="Exit codes: 0 done, 1 unexpected, 2 settings, 3 images, 4 pack, 5 engine, 6 export, 7 output, 130 stopped.",
+    epilog="Exit codes: 0 done, 1 unexpected, 2 settings, 3 images, 4 pack, 5 engine, 6 export, 7 output, 8 endpoint, "
+    "130 stopped.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (doctor, export, build, plan, distill, evaluate, inspect, verify):
+for command in (doctor, export, build, caption, plan, distill, evaluate, inspect, verify):
     app.command(no_args_is_help=command not in (doctor,))(command)
 
 

@@ -345,7 +345,7 @@ class _Students:
                     Student.parse(self.teacher).with_norm("batch"),
                     real,
                     test,
-                    recipe=TEACHER,
+                    recipe=replace(TEACHER, precision=self.precision),
                     device=self.device,
                     on_epoch=lambda done, total: self.report.step("teacher", done, total),
                 )

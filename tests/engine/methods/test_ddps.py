@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from limbeck.errors import ConfigError, DataError
+from limbeck.errors import ConfigError, DataError, EngineError
 from limbeck.methods.base import DistilledImages, Progress
 from limbeck.methods.ddps import DDPS, RECONSTRUCTION
 from limbeck.models import Models
@@ -129,6 +129,12 @@ def test_more_images_than_windows_are_refused_with_what_would_work() -> None:
     source = ArraySource({"class 0": blobs(np.random.default_rng(0), center=0.5, count=4)})
     with pytest.raises(DataError, match=r"4 windows that do not overlap, ipc=4 images of 2 by 2 need 16.*parts=1"):
         units(DDPS(ipc=4, parts=2, window_side=1.0, **QUICK), source)
+
+
+def test_scores_that_are_not_finite_are_refused(source: ArraySource) -> None:
+    broken = dataclasses.replace(gaussian_models(), denoiser=lambda z, t, c: np.full_like(z, np.nan))
+    with pytest.raises(EngineError, match="not finite"):
+        units(DDPS(ipc=1, **QUICK), source, broken)
 
 
 def test_progress_of_scoring_counts_the_images(source: ArraySource) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from limbeck.arrays import Images, Latents
+from limbeck.data.normalization import Normalization
+from limbeck.data.source import open_source
 from limbeck.diffusion.guidance import Guided
 from limbeck.diffusion.samplers import ddim, finish
 from limbeck.errors import ConfigError, DataError
@@ -177,6 +180,21 @@ def test_tiles_of_a_mosaic_are_carried_alone() -> None:
     assert same[:7].all()
     assert same[:, :7].all()
     assert not same[9:, 9:].all()
+
+
+@pytest.mark.torch
+def test_a_set_of_normalized_tensors_is_made_again(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    images = blobs(np.random.default_rng(0), center=0.5, count=4)
+    stored = (torch.from_numpy(images) - 0.485) / 0.25
+    torch.save({"data": [[stored, torch.tensor([1, 0, 1, 0])]]}, tmp_path / "set.pt")
+    normalization = Normalization.parse("0.485,0.485,0.485/0.25,0.25,0.25")
+    source = open_source(tmp_path / "set.pt", normalization=normalization, class_names=["class 0", "class 1"])
+    method = DIVER(ipc=2, arm="vae")
+    method.check(source, gaussian_models())
+    events = method.distill(method.units(source), source, gaussian_models())
+    made_again = [event.images for event in events if isinstance(event, DistilledImages)]
+    np.testing.assert_allclose(np.concatenate(made_again), images[[1, 3, 0, 2]], atol=1e-5)
 
 
 @pytest.mark.parametrize(("count", "word"), [(1, "fewer"), (3, "more")])

@@ -254,7 +254,7 @@ def test_faithful_makes_35_steps(source: ArraySource, captions: str) -> None:
 
 def test_an_unknown_setting_of_the_endpoint_is_refused() -> None:
     settings = {"ipc": 2, "prompts": "endpoint", "endpoint": {"url": "http://h/v1", "model": "m", "attempt": 3}}
-    with pytest.raises(ValidationError, match="endpoint.attempt"):
+    with pytest.raises(ValidationError, match=r"endpoint\.attempt"):
         TypeAdapter(EDITS).validate_python(settings)
 
 

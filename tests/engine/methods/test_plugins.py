@@ -9,11 +9,13 @@ import pytest
 
 from limbeck.errors import ConfigError
 from limbeck.methods import METHODS, find_method, make_method, method_names
+from limbeck.methods.plugins import package_of
 from limbeck.methods.random_real import RandomReal
 from support.packages import install
 
 ODD = '''
 from dataclasses import dataclass
+from limbeck.methods.plugins import package_of
 from limbeck.methods.random_real import RandomReal
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,13 @@ def test_names_are_listed_and_nothing_is_loaded(site: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown method 'od'; there is d4m, .*, odd$"):
         make_method("od", ipc=1, settings={})
     assert "limbeck_odd_c" not in sys.modules
+
+
+def test_the_package_that_registers_a_method_is_known_with_its_version(site: Path) -> None:
+    install(site, "limbeck-odd", methods={"odd": "limbeck_odd_e:Odd"}, module=("limbeck_odd_e", ODD))
+    assert package_of("odd") == "limbeck-odd 1.0"
+    assert package_of("even") is None
+    assert "limbeck_odd_e" not in sys.modules
 
 
 def test_limbecks_own_method_wins_over_one_of_its_name(site: Path) -> None:

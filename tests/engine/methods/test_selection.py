@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limbeck.arrays import Images
+from limbeck.arrays import Features, Images
 from limbeck.data.base import Fit
 from limbeck.data.imagefolder import ImageFolder
-from limbeck.errors import ConfigError
+from limbeck.errors import ConfigError, EngineError
 from limbeck.methods.base import DistilledImages
 from limbeck.methods.herding import Herding
 from limbeck.methods.kcenter import KCenter
@@ -149,6 +149,17 @@ def test_normalized_features_choose_by_direction_alone(rng: np.random.Generator)
         chosen(KCenter(ipc=4, normalize=True), ArraySource({"a": part})) for part in (images, 2 * images)
     )
     assert names(plain[0]) == names(brighter[0])
+
+
+def test_features_that_are_not_finite_are_refused(source: ArraySource) -> None:
+    class Broken(LinearBackbone):
+        def features(self, images: Images) -> Features:
+            return np.full_like(super().features(images), np.nan)
+
+    method = Herding(ipc=1)
+    models = dataclasses.replace(closed_form_models(), backbone=Broken())
+    with pytest.raises(EngineError, match="the backbone gave values that are not finite"):
+        list(method.distill(method.units(source), source, models))
 
 
 def test_settings_that_cannot_work_are_refused_at_once() -> None:

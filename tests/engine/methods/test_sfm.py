@@ -16,6 +16,8 @@ from support.differentiable import SizedSource, contract_models, tanh_models
 
 QUICK = {"num_steps": 60, "extend_every": 8, "learning_rate": 0.05, "checkpoint_every": 20}
 
+KINDS = [SFM, partial(LGM, augs_per_batch=2)]
+
 
 @pytest.fixture
 def source():
@@ -43,7 +45,7 @@ def test_the_set_is_one_unit_with_images_class_by_class(source):
     assert [row["index"] for row in made.rows] == [0, 1] * 3
 
 
-@pytest.mark.parametrize("kind", [SFM, LGM])
+@pytest.mark.parametrize("kind", KINDS, ids=["sfm", "lgm"])
 def test_the_loss_falls(source, kind):
     losses = result(run(kind(ipc=1, **QUICK), source)[0]).arrays["loss"]
     assert losses[-10:].mean() < 0.6 * losses[:5].mean()
@@ -63,7 +65,7 @@ def test_the_flow_of_the_distilled_images_turns_to_that_of_the_real_ones(source)
     assert cosine_loss(found, real)[0] < 0.15
 
 
-@pytest.mark.parametrize("kind", [SFM, LGM])
+@pytest.mark.parametrize("kind", KINDS, ids=["sfm", "lgm"])
 def test_a_run_that_is_resumed_ends_in_the_same_bits(source, kind):
     method = kind(ipc=2, **QUICK)
     events, _ = run(method, source)
@@ -86,7 +88,7 @@ def test_a_resumed_run_does_not_read_the_real_images_again(source):
     assert not [event for event in again if isinstance(event, Progress) and event.stage == "statistics"]
 
 
-@pytest.mark.parametrize("kind", [SFM, LGM])
+@pytest.mark.parametrize("kind", KINDS, ids=["sfm", "lgm"])
 def test_the_result_does_not_depend_on_the_chunks(source, kind):
     """Joint gradient, one chunk, several chunks: to rounding, which 30 steps of Adam carry on."""
     method = kind(ipc=2, **{**QUICK, "num_steps": 30})
@@ -127,7 +129,7 @@ def test_without_a_golden_head_none_is_stored(source):
     assert list(result(run(SFM(ipc=1, golden_head=False, **QUICK), source)[0]).arrays) == ["loss"]
 
 
-@pytest.mark.parametrize("kind", [SFM, LGM])
+@pytest.mark.parametrize("kind", KINDS, ids=["sfm", "lgm"])
 def test_a_run_can_be_stopped_within_a_step(source, kind):
     """An event comes after each engine call."""
     method = kind(ipc=2, **{**QUICK, "num_steps": 1}, golden_head=False, augs_per_batch=1)
@@ -161,7 +163,7 @@ def test_real_images_beyond_the_scratch_memory_are_refused_with_what_would_work(
         LGM(ipc=1, scratch_bytes=100, golden_head=False).check(source, tanh_models())
 
 
-@pytest.mark.parametrize("kind", [SFM, LGM])
+@pytest.mark.parametrize("kind", KINDS, ids=["sfm", "lgm"])
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_the_contract_of_methods_is_kept(check, kind):
     settings = {"num_steps": 6, "extend_every": 2, "checkpoint_every": 2, "image_side": 16, "augs_per_batch": 2}

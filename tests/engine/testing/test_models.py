@@ -46,6 +46,12 @@ def test_counted_networks_answer_as_before_and_count() -> None:
     assert calls == {"codec.encode": 2, "codec.decode": 1, "denoiser.__call__": 1}
 
 
+def test_images_are_read_at_any_size(rng: np.random.Generator) -> None:
+    images = rng.random((1, 3, 16, 16)).astype(np.float32)
+    assert resized(images, 9).shape == (1, 3, 9, 9)
+    assert np.array_equal(resized(images, 32), images.repeat(2, axis=2).repeat(2, axis=3))
+
+
 @pytest.mark.parametrize("size", [4, 8, 16, 32])
 def test_images_keep_their_mean_at_any_size(rng: np.random.Generator, size: int) -> None:
     images = rng.random((2, 3, 16, 16)).astype(np.float32)

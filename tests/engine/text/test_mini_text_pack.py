@@ -87,7 +87,8 @@ def test_another_word_is_another_prediction(models, rng):
     prompts = [PROMPT.format("3"), PROMPT.format("8"), PROMPT.format("3") + " on the left"]
     noise = models.denoiser(latents, np.full(3, 700), models.conditioning.of_prompts(prompts))
     apart = np.linalg.norm((noise[1:] - noise[0]).reshape(2, -1), axis=1) / np.linalg.norm(noise[0])
-    assert (apart > 1e-2).all()
+    # what two runs of one prompt may differ by is a thousandth of that
+    assert (apart > 1e-3).all()
 
 
 def test_the_right_digit_explains_the_noise_in_a_photo_better_than_a_wrong_one(models, rng):
