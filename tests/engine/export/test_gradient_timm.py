@@ -12,8 +12,8 @@ pytest.importorskip("onnx")
 if find_spec("timm") is None:
     pytest.skip("timm is not installed; `make test` runs this file with it", allow_module_level=True)
 
-from limbeck.export.backbone import describe_timm, export_backbone, load_backbone  # noqa: E402
-from limbeck.export.options import ExportOptions  # noqa: E402
+from limbeck.export.backbone import describe_timm, export_backbone, load_backbone
+from limbeck.export.options import ExportOptions
 
 pytestmark = pytest.mark.torch
 
