@@ -30,8 +30,8 @@ from limbeck.linear_head import fit_head
 from limbeck.memory.process import PeakMeter, usage
 from limbeck.methods.base import NO_STATES, Checkpoint, DistilledImages, Progress
 from limbeck.methods.lgm import LGM
-from limbeck.methods.pixels import PixelMatching
 from limbeck.methods.sfm import SFM
+from limbeck.methods.shared.pixels import PixelMatching
 from limbeck.models import Models
 from limbeck.pack import Pack
 from limbeck.randomness import generator

@@ -15,8 +15,8 @@ from limbeck.data.base import Fit, ImageSource
 from limbeck.errors import ConfigError
 from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
-from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.encoding import encoded
+from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.shared.encoding import encoded
 from limbeck.models import Models, Part
 from limbeck.randomness import generator
 

@@ -16,7 +16,7 @@ from PIL import Image
 from limbeck.arrays import Features, Images
 from limbeck.data.base import Fit, ImageSource
 from limbeck.errors import ConfigError
-from limbeck.methods.by_class import class_counts
+from limbeck.methods.shared.by_class import class_counts
 from limbeck.models import Backbone
 from limbeck.text.concepts import TEMPLATE, Concepts, refuse_template, template_caption
 from limbeck.text.endpoint import Picture, Question

@@ -29,10 +29,10 @@ from limbeck.diffusion.samplers import ddim
 from limbeck.errors import ConfigError, DataError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
-from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.encoding import encoded
-from limbeck.methods.generation import Generation, Start, refuse_not_finite
-from limbeck.methods.group_search import GroupSearch, Skew, exact_group
+from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.shared.encoding import encoded
+from limbeck.methods.shared.generation import Generation, Start, refuse_not_finite
+from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group
 from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import generator
 from limbeck_kernels.moments import Moments

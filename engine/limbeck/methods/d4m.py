@@ -31,10 +31,10 @@ from limbeck.diffusion.samplers import SamplerName, sampler
 from limbeck.errors import ConfigError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
-from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.clustering import Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
-from limbeck.methods.encoding import encoded
-from limbeck.methods.generation import Generation, Start
+from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.shared.clustering import Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
+from limbeck.methods.shared.encoding import encoded
+from limbeck.methods.shared.generation import Generation, Start
 from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import small_seed
 

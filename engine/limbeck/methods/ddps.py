@@ -32,15 +32,15 @@ from limbeck.data.base import Fit, ImageSource
 from limbeck.errors import ConfigError, DataError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
-from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.clustering import warm_up
-from limbeck.methods.generation import refuse_not_finite
-from limbeck.methods.mosaic import mosaic, patch_size, patches_of_image, usual_parts
-from limbeck.methods.noised_means import image_latents, noised_means
-from limbeck.methods.rounds import in_rounds
-from limbeck.methods.typicality import loss_differences
-from limbeck.methods.windows import NBYTES as WINDOW_NBYTES
-from limbeck.methods.windows import Window, best_windows, cut_windows, window_features
+from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.shared.clustering import warm_up
+from limbeck.methods.shared.generation import refuse_not_finite
+from limbeck.methods.shared.mosaic import mosaic, patch_size, patches_of_image, usual_parts
+from limbeck.methods.shared.noised_means import image_latents, noised_means
+from limbeck.methods.shared.rounds import in_rounds
+from limbeck.methods.shared.typicality import loss_differences
+from limbeck.methods.shared.windows import NBYTES as WINDOW_NBYTES
+from limbeck.methods.shared.windows import Window, best_windows, cut_windows, window_features
 from limbeck.models import Models, Part
 from limbeck.randomness import generator, small_seed
 

@@ -32,11 +32,11 @@ from limbeck.diffusion.steering import Pull
 from limbeck.errors import ConfigError, DataError
 from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
-from limbeck.methods.by_class import class_counts
-from limbeck.methods.encoding import encoded
-from limbeck.methods.generation import Start
-from limbeck.methods.respaced import RespacedWalk, ToTargets
-from limbeck.methods.tiles import Tiles, laid
+from limbeck.methods.shared.by_class import class_counts
+from limbeck.methods.shared.encoding import encoded
+from limbeck.methods.shared.generation import Start
+from limbeck.methods.shared.respaced import RespacedWalk, ToTargets
+from limbeck.methods.shared.tiles import Tiles, laid
 from limbeck.models import Models
 
 

@@ -27,13 +27,13 @@ from limbeck.diffusion.text_features import Pooling
 from limbeck.errors import ConfigError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
-from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.clustering import warm_up
-from limbeck.methods.generation import Generation, Start
-from limbeck.methods.local_awareness import Members, clusters_of, typical
-from limbeck.methods.prompting import AwayFrom, condition_of, prompting
-from limbeck.methods.semantic_query import fused_features, query_nbytes
-from limbeck.methods.text_prototype import TextPrototypes, Writer, language_model, refuse_writer
+from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.shared.clustering import warm_up
+from limbeck.methods.shared.generation import Generation, Start
+from limbeck.methods.shared.local_awareness import Members, clusters_of, typical
+from limbeck.methods.shared.prompting import AwayFrom, condition_of, prompting
+from limbeck.methods.shared.semantic_query import fused_features, query_nbytes
+from limbeck.methods.shared.text_prototype import TextPrototypes, Writer, language_model, refuse_writer
 from limbeck.models import Models, Part
 from limbeck.randomness import small_seed
 from limbeck.text.captions import Captions, read_captions

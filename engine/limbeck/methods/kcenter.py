@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from limbeck.arrays import Features
-from limbeck.methods.selection import FeatureSelection
+from limbeck.methods.shared.selection import FeatureSelection
 from limbeck_kernels.distances import squared_distances
 
 

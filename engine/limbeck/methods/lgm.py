@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from limbeck.arrays import ClassIds, Features
 from limbeck.data.base import ImageSource
 from limbeck.methods.base import Progress, State
-from limbeck.methods.by_class import class_counts
-from limbeck.methods.pixels import PixelMatching, Step, backbone_of, golden_head
+from limbeck.methods.shared.by_class import class_counts
+from limbeck.methods.shared.pixels import PixelMatching, Step, backbone_of, golden_head
 from limbeck.models import Models
 from limbeck.randomness import generator
 from limbeck_kernels.augment import Crop, crops

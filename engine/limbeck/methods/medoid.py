@@ -14,8 +14,8 @@ from typing import ClassVar, Self
 import numpy as np
 
 from limbeck.arrays import Features
-from limbeck.methods.clustering import FullKMeans, warm_up
-from limbeck.methods.selection import FeatureSelection
+from limbeck.methods.shared.clustering import FullKMeans, warm_up
+from limbeck.methods.shared.selection import FeatureSelection
 from limbeck.randomness import small_seed
 from limbeck_kernels.distances import squared_distances
 

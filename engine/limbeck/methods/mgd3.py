@@ -28,11 +28,11 @@ from limbeck.diffusion.steering import Pull, PullNoise, Variance
 from limbeck.errors import ConfigError
 from limbeck.memory.work import Work
 from limbeck.methods.base import Progress, Unit
-from limbeck.methods.by_class import class_counts, refuse_small_classes
-from limbeck.methods.clustering import FullKMeans, warm_up
-from limbeck.methods.encoding import encoded
-from limbeck.methods.generation import Start
-from limbeck.methods.respaced import RespacedWalk, ToTargets
+from limbeck.methods.shared.by_class import class_counts, refuse_small_classes
+from limbeck.methods.shared.clustering import FullKMeans, warm_up
+from limbeck.methods.shared.encoding import encoded
+from limbeck.methods.shared.generation import Start
+from limbeck.methods.shared.respaced import RespacedWalk, ToTargets
 from limbeck.models import Models
 from limbeck.randomness import small_seed
 

@@ -26,8 +26,8 @@ from limbeck.diffusion.samplers import Sampler, ddpm, refuse_no_variance
 from limbeck.diffusion.steering import Variance
 from limbeck.memory.work import Work
 from limbeck.methods.base import Unit
-from limbeck.methods.generation import Start
-from limbeck.methods.respaced import RespacedWalk
+from limbeck.methods.shared.generation import Start
+from limbeck.methods.shared.respaced import RespacedWalk
 from limbeck.models import Models
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 
 from limbeck.data.base import ImageSource
 from limbeck.methods.base import Progress
-from limbeck.methods.selection import Selection
+from limbeck.methods.shared.selection import Selection
 from limbeck.models import Models
 from limbeck.randomness import generator
 

@@ -27,10 +27,10 @@ from limbeck.errors import ConfigError, DataError
 from limbeck.linear_head import LinearHead, fit_head
 from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
-from limbeck.methods.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.mosaic import Order, mosaic, patch_size, patches_of_image, usual_parts
-from limbeck.methods.windows import NBYTES as WINDOW_NBYTES
-from limbeck.methods.windows import Window, cut, cut_windows
+from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.shared.mosaic import Order, mosaic, patch_size, patches_of_image, usual_parts
+from limbeck.methods.shared.windows import NBYTES as WINDOW_NBYTES
+from limbeck.methods.shared.windows import Window, cut, cut_windows
 from limbeck.models import Models, Part
 from limbeck.randomness import generator
 

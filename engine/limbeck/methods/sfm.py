@@ -22,9 +22,9 @@ import numpy as np
 from limbeck.arrays import ClassIds, Features, Images
 from limbeck.data.base import ImageSource
 from limbeck.methods.base import Progress, State
-from limbeck.methods.by_class import class_counts
-from limbeck.methods.pixel_set import Pixels
-from limbeck.methods.pixels import PixelMatching, Step, backbone_of, golden_head
+from limbeck.methods.shared.by_class import class_counts
+from limbeck.methods.shared.pixel_set import Pixels
+from limbeck.methods.shared.pixels import PixelMatching, Step, backbone_of, golden_head
 from limbeck.models import Models
 from limbeck_kernels.flow import flow, flow_loss
 

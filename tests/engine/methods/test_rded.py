@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from limbeck.errors import ConfigError
 from limbeck.methods.base import DistilledImages
 from limbeck.methods.rded import RDED, best_crops
-from limbeck.methods.windows import Window, cut
+from limbeck.methods.shared.windows import Window, cut
 from limbeck.models import Models
 from support.models import LinearBackbone, gaussian_models
 from support.sources import ArraySource, blobs

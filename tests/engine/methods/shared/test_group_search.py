@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import skew
 
 from limbeck.errors import ConfigError
-from limbeck.methods.group_search import GroupSearch, Skew, exact_group
+from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group
 from limbeck.randomness import generator
 
 MEAN = np.linspace(-2, 2, 12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from limbeck.methods.typicality import loss_differences
+from limbeck.methods.shared.typicality import loss_differences
 from support.gaussian import GaussianDenoiser
 from support.models import SCHEDULE
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from limbeck.arrays import Images
 from limbeck.data.base import Fit, ImageSource
-from limbeck.methods.mosaic import mosaic
+from limbeck.methods.shared.mosaic import mosaic
 
 
 @dataclass(frozen=True)

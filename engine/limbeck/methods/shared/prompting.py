@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from limbeck.diffusion.base import Condition, Conditioning
 from limbeck.errors import ConfigError
-from limbeck.methods.generation import Start
+from limbeck.methods.shared.generation import Start
 
 
 @runtime_checkable

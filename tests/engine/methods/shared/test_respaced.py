@@ -13,7 +13,7 @@ from limbeck.diffusion.samplers import ddim, finish
 from limbeck.errors import ConfigError
 from limbeck.methods.mgd3 import MGD3
 from limbeck.methods.minimax import Minimax
-from limbeck.methods.respaced import RespacedWalk, ToTargets
+from limbeck.methods.shared.respaced import RespacedWalk, ToTargets
 from support.gaussian import GaussianDenoiser
 from support.models import SCHEDULE, gaussian_models
 from support.sources import ArraySource, blobs

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from limbeck.methods.base import Progress
-from limbeck.methods.noised_means import noised_means
+from limbeck.methods.shared.noised_means import noised_means
 from limbeck.randomness import generator
 from support.models import SCHEDULE
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from limbeck.errors import ConfigError
-from limbeck.methods.pixel_set import Pixels
 from limbeck.methods.sfm import SFM
+from limbeck.methods.shared.pixel_set import Pixels
 
 NAMES = ("one", "two")
 

@@ -3,8 +3,8 @@ import pytest
 
 from limbeck.errors import ConfigError
 from limbeck.methods.base import Unit
-from limbeck.methods.generation import Start
-from limbeck.methods.prompting import AwayFrom, condition_of, prompting
+from limbeck.methods.shared.generation import Start
+from limbeck.methods.shared.prompting import AwayFrom, condition_of, prompting
 from limbeck.testing.models import closed_form_models
 from support.text_models import NamedConditioning
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.cluster import KMeans
 
-from limbeck.methods.rounds import in_rounds, round_robin
+from limbeck.methods.shared.rounds import in_rounds, round_robin
 
 
 def clouds() -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from itertools import zip_longest
 import numpy as np
 
 from limbeck.arrays import Array, Features
-from limbeck.methods.clustering import FullKMeans
+from limbeck.methods.shared.clustering import FullKMeans
 from limbeck_kernels.distances import squared_distances
 
 

@@ -26,8 +26,8 @@ from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.errors import ConfigError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
-from limbeck.methods.by_class import one_unit_a_class
-from limbeck.methods.generation import Generation, Start
+from limbeck.methods.shared.by_class import one_unit_a_class
+from limbeck.methods.shared.generation import Generation, Start
 from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import generator
 

@@ -20,7 +20,7 @@ from limbeck.methods.herding import Herding
 from limbeck.methods.kcenter import KCenter
 from limbeck.methods.medoid import Medoid
 from limbeck.methods.random_real import RandomReal
-from limbeck.methods.selection import Selection, normalized
+from limbeck.methods.shared.selection import Selection, normalized
 from limbeck.models import Models
 from limbeck.testing.contract import Subject, memory_stays_within_what_it_foretold
 from limbeck.testing.counting import counted

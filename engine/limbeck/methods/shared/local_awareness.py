@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.arrays import Features
-from limbeck.methods.clustering import FullKMeans
+from limbeck.methods.shared.clustering import FullKMeans
 
 Members = NDArray[np.intp]
 """Positions of images in their class."""

@@ -16,7 +16,7 @@ from limbeck.arrays import Array, Latents, Times
 from limbeck.data.base import Fit, ImageSource
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.methods.base import Progress
-from limbeck.methods.encoding import encoded
+from limbeck.methods.shared.encoding import encoded
 from limbeck.models import Models
 
 Draws = Callable[[int], Iterable[tuple[int, Array]]]

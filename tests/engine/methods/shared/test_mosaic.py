@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from limbeck.errors import ConfigError
-from limbeck.methods.mosaic import mosaic, patch_size, patches_of_image, usual_parts
+from limbeck.methods.shared.mosaic import mosaic, patch_size, patches_of_image, usual_parts
 
 
 def numbered(count: int) -> np.ndarray:

@@ -23,8 +23,8 @@ from limbeck.errors import ConfigError, DataError, EngineError
 from limbeck.linear_head import fit_head
 from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, Checkpoint, DistilledImages, Event, Progress, State, Unit
-from limbeck.methods.by_class import class_counts
-from limbeck.methods.pixel_set import Pixels, PixelSettings
+from limbeck.methods.shared.by_class import class_counts
+from limbeck.methods.shared.pixel_set import Pixels, PixelSettings
 from limbeck.models import Models, Part
 from limbeck_kernels.augment import central_crop, crops
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from limbeck.methods.local_awareness import clusters_of, typical
+from limbeck.methods.shared.local_awareness import clusters_of, typical
 
 
 @pytest.fixture

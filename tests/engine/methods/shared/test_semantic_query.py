@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from limbeck.errors import ConfigError
-from limbeck.methods.semantic_query import fused_features, in_text_space
+from limbeck.methods.shared.semantic_query import fused_features, in_text_space
 
 WIDTH = 6
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import ConfigError
-from limbeck.methods.text_prototype import TextPrototypes, language_model
+from limbeck.methods.shared.text_prototype import TextPrototypes, language_model
 from limbeck.text.endpoint import Question
 
 CLUSTERS = [["a green tench", "a tench on grass"], ["a tench held by a man"]]
