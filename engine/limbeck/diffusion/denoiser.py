@@ -95,7 +95,7 @@ class DitDenoiser:
     ) -> None:
         """Keep the engines; they are closed by whoever compiled them."""
         self._channels = info.latent_shape[0]
-        self._learned_sigma = info.learned_sigma
+        self.learned_sigma = info.learned_sigma
         self._conditioner = conditioner
         self._trunk = trunk
         self._bucket = bucket
@@ -111,7 +111,7 @@ class DitDenoiser:
         Raises:
             ConfigError: The network was trained without learned sigma.
         """
-        if not self._learned_sigma:
+        if not self.learned_sigma:
             raise ConfigError("this denoiser has no learned variance; use variance='posterior' or 'upper'")
         prediction = self._predict(latents, times, condition)
         return prediction[:, : self._channels], prediction[:, self._channels :]

@@ -94,9 +94,10 @@ def refuse_no_variance(denoise: Denoiser, variance: Variance) -> None:
     """Refuse a learned variance of a denoiser that has none.
 
     Raises:
-        ConfigError: It has no `with_variance`.
+        ConfigError: It has no `with_variance`, or says that its network has no learned sigma.
     """
-    if variance == "learned" and not hasattr(denoise, "with_variance"):
+    has = hasattr(denoise, "with_variance") and getattr(denoise, "learned_sigma", True)
+    if variance == "learned" and not has:
         raise ConfigError(
             f"a learned variance needs a denoiser with learned sigma, and {type(denoise).__name__} has none; "
             "use 'posterior'"

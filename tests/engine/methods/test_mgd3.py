@@ -94,3 +94,15 @@ def test_the_faithful_preset_has_the_papers_numbers() -> None:
     method = MGD3.faithful(ipc=10)
     assert (method.num_steps, method.guidance_scale, method.mode_scale, method.stop) == (50, 4.0, 0.1, 25)
     assert (method.sampling, method.variance) == ("ddpm", "learned")
+
+
+def test_a_network_that_says_it_has_no_learned_sigma_is_refused_before_anything_runs(source: ArraySource) -> None:
+    class Unlearned:
+        learned_sigma = False
+
+        def __init__(self, inner: object) -> None:
+            self.with_variance = inner.with_variance  # type: ignore[attr-defined]
+
+    models = gaussian_models()
+    with pytest.raises(ConfigError, match="a learned variance needs a denoiser with learned sigma"):
+        MGD3(ipc=2).check(source, dataclasses.replace(models, denoiser=Unlearned(models.denoiser)))
