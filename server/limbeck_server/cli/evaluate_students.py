@@ -1,0 +1,151 @@
+"""What a distilled set is worth to networks that are trained on it, by a published protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from limbeck.backbone import open_backbone
+from limbeck.backends.base import Backend
+from limbeck.data.distilled import DistilledSet
+from limbeck.data.source import open_source
+from limbeck.data.stored import StoredSource
+from limbeck.durable import write_whole
+from limbeck.errors import ConfigError
+from limbeck.evaluate.protocols import PROTOCOLS
+from limbeck.evaluate.report import report as html_report
+from limbeck.evaluate.results import Evaluation
+from limbeck.evaluate.students import Student
+from limbeck.labels.pixels import Pixels, read_pixels
+from limbeck.labels.stored import read_labels, write_labels
+from limbeck.labels.teacher import LinearTeacher, Teacher
+from limbeck.pack import Pack
+from limbeck_server.cli.report import Report
+
+ProtocolName = Literal["probe", "inheritance", "hard", "soft", "fkd"]
+BACKBONE = "backbone"
+"""As a teacher: the pack's, with a linear head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentEvaluation:
+    """An evaluation by training, as asked for on the command line."""
+
+    report: Report
+    protocol: ProtocolName
+    student: Student
+    pack: str
+    backend: Backend
+    threads: int | None
+    seeds: int
+    baselines: Sequence[str]
+    teacher: str
+    labels: Path | None
+    scale: float
+    epochs: int | None
+    checks: int | None
+    precision: Literal["float32", "bfloat16"]
+    device: str
+
+    def evaluate(
+        self, distilled: Sequence[Path], *, train: str | None, test: str, image_size: int | None, page: Path | None
+    ) -> None:
+        """Train, and tell."""
+        from limbeck.evaluate.runs import Evaluator
+
+        self._limit_threads()
+        if self.labels is not None and self.protocol != "fkd":
+            raise ConfigError(f"--labels are for protocol fkd, not '{self.protocol}'")
+        sources = [open_source(folder) for folder in distilled]
+        size = image_size or _own_size(sources[0]) or PROTOCOLS[self.protocol]().image_size
+        sets = [read_pixels(source, size=size) for source in sources]
+        tested = read_pixels(open_source(test), size=size)
+        real = None if train is None else read_pixels(open_source(train), size=size)
+        stored = read_labels(self.labels) if self.labels is not None and self.labels.exists() else None
+        with self._teacher(real, tested, needed=self.protocol != "hard" and stored is None) as teacher:
+            evaluator = Evaluator(
+                protocol=PROTOCOLS[self.protocol](),
+                student=self.student,
+                test=tested,
+                seeds=self.seeds,
+                teacher=teacher,
+                stored=stored,
+                scale=self.scale,
+                epochs=self.epochs,
+                checks=self.checks,
+                precision=self.precision,
+                device=self.device,
+                on_progress=self.report.step,
+            )
+            with self.report.progress():
+                if self.labels is not None and stored is None:
+                    made = evaluator.labeled(sets[0], evaluator.recipes(sets[0])[1], seed=0)
+                    write_labels(self.labels, made)
+                    evaluator = replace(evaluator, stored=made)
+                found = evaluator.evaluate(sets, real=real, baselines=self.baselines)
+        self._tell(found)
+        if page is not None:
+            write_whole(page, html_report(found, sets, title=f"What {distilled[0].name} is worth").encode())
+            self.report.say(f"to read: {page}")
+
+    def _tell(self, found: Evaluation) -> None:
+        self.report.event("evaluation", **found.as_dict())
+        self.report.table(
+            f"test accuracy of {found.student.name}, protocol {found.protocol}, {found.image_size} px",
+            ["trained on", "images", "best", "last", "runs"],
+            [
+                [
+                    w.trained_on,
+                    w.images,
+                    *(f"{100 * m:.1f} ± {100 * s:.1f} %" for m, s in (w.best, w.last)),
+                    len(w.runs),
+                ]
+                for w in found.worths
+            ],
+            numbers=True,
+        )
+        for name, pair in found.worths[0].overrides.items():
+            self.report.say(f"not as published: {name} is {pair['used']}, published {pair['published']}")
+        for name, value in found.scores.items():
+            self.report.say(f"{name.replace('_', ' ')}: {value:.3f}")
+
+    @contextmanager
+    def _teacher(self, real: Pixels | None, test: Pixels, *, needed: bool) -> Iterator[Teacher | None]:
+        """Who gives soft labels, trained on the real images."""
+        if not needed:
+            yield None
+            return
+        if real is None:
+            raise ConfigError(f"protocol {self.protocol} trains a teacher on real images: give --train")
+        with ExitStack() as stack:
+            if self.teacher == BACKBONE:
+                backbone = stack.enter_context(open_backbone(Pack.open(self.pack), self.backend))
+                yield LinearTeacher.fit(backbone, real)
+                return
+            from limbeck.evaluate.training import TEACHER, train_teacher
+
+            with self.report.progress():
+                made, _ = train_teacher(
+                    Student.parse(self.teacher).with_norm("batch"),
+                    real,
+                    test,
+                    recipe=replace(TEACHER, precision=self.precision),
+                    device=self.device,
+                    on_epoch=lambda done, total: self.report.step("teacher", done, total),
+                )
+            yield made
+
+    def _limit_threads(self) -> None:
+        if self.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.threads)
+
+
+def _own_size(source: StoredSource) -> int | None:
+    """The size that a distilled set was made at."""
+    size = (source.manifest.model_extra or {}).get("image_size") if isinstance(source, DistilledSet) else None
+    return size if isinstance(size, int) else None
