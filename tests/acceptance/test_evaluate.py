@@ -28,7 +28,9 @@ def test_evaluate_compares_distilled_random_and_all_real_images(tmp_path: Path) 
 def test_inspect_shows_packs_and_sets_and_refuses_anything_else(tmp_path: Path) -> None:
     done = limbeck("inspect", "mini", "--json")
     assert done.code == 0
-    assert set(done.events[0]["manifest"]["graphs"]) == {"conditioner", "trunk", "encoder", "decoder", "backbone"}
+    generating = {"conditioner", "trunk", "encoder", "decoder"}
+    others = {"features", "backbone", "gradient", "flow_gradient"}
+    assert set(done.events[0]["manifest"]["graphs"]) == generating | others
     done = limbeck("inspect", tmp_path, "--json")
     assert done.code == 2
     assert "neither a pack" in done.error["message"]
