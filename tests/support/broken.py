@@ -19,10 +19,12 @@ def with_graph(pack: Pack, folder: Path, role: Role, edit: Edit) -> Pack:
     """A copy of `pack` in `folder` whose graph of `role` is what `edit` makes of it."""
     shutil.copytree(pack.folder, folder)
     entry = pack.manifest.graphs[role]
-    out = folder / entry.file
+    out = folder / "changed" / f"{role}.onnx"  # other graphs may read the weights beside the old one
+    out.parent.mkdir()
     edit(pack.folder / entry.file, out)
     written = [path.relative_to(folder).as_posix() for path in (out, *out.parent.glob(f"{out.name}.*"))]
-    graphs = {**pack.manifest.graphs, role: entry.model_copy(update={"external": tuple(written[1:])})}
+    update = {"file": written[0], "external": tuple(written[1:])}
+    graphs = {**pack.manifest.graphs, role: entry.model_copy(update=update)}
     files = {**pack.manifest.files, **{name: file_entry(folder / name) for name in written}}
     write_manifest(folder, pack.manifest.model_copy(update={"graphs": graphs, "files": files}))
     return Pack.open(folder)

@@ -49,15 +49,19 @@ def conv_transpose(
     pads: Sequence[int] = (),
     strides: Sequence[int] = (),
 ) -> Tensor:
-    """The adjoint of `conv`; `pads` are cut off the result."""
+    """The adjoint of `conv`; `pads` are cut off the result, and `output_padding` is not cut off its end."""
     must_be("auto_pad", auto_pad, "NOTSET")
     must_be("kernel_shape", tuple(kernel_shape) or weight.shape[2:], weight.shape[2:])
     rank = x.ndim - 2
     ones = (1,) * rank
     cut = tuple(pads) or (0,) * 2 * rank
-    must_be("pads at the end", cut[rank:], cut[:rank])
+    kept = tuple(output_padding) or (0,) * rank
     convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1]
-    return convolve(x, weight, bias, strides or ones, cut[:rank], output_padding or 0, group, dilations or ones)
+    whole = convolve(x, weight, None, strides or ones, 0, 0, group, dilations or ones)
+    # negative padding cuts; the last axis comes first
+    edges = [edge for axis in reversed(range(rank)) for edge in (-cut[axis], kept[axis] - cut[rank + axis])]
+    found = F.pad(whole, edges)
+    return found if bias is None else found + bias.reshape(-1, *ones)
 
 
 def max_pool(

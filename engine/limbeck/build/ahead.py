@@ -17,7 +17,7 @@ from limbeck.budget import format_nbytes
 from limbeck.build.builder import OnStep
 from limbeck.build.candidates import BUILD_ORDER, Writers, tried
 from limbeck.build.options import BuildOptions
-from limbeck.build.placing import link, remove_unlisted, with_graph, written
+from limbeck.build.placing import copied, remove_unlisted, with_graph, written
 from limbeck.cache import Cache
 from limbeck.engine import prebuild
 from limbeck.errors import ConfigError, EngineError
@@ -64,7 +64,7 @@ def build_ahead(
     failure: ConfigError | EngineError | None = None
     with new_pack_folder(out) as folder:
         for name in source.manifest.files:
-            link(source.folder / name, folder / name)
+            copied(source.folder / name, folder / name)
         pack = Pack(folder, source.manifest)
         writers = Writers(pack, backend, reference or OnnxRuntime(), seed=options.seed)
         asked = [

@@ -19,7 +19,7 @@ from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.build.builder import Builder, OnStep
 from limbeck.build.candidates import BUILD_ORDER
 from limbeck.build.options import BuildOptions
-from limbeck.build.placing import link, remove_unlisted
+from limbeck.build.placing import copied, remove_unlisted
 from limbeck.build.step_cache import refuse_uncut
 from limbeck.build.thresholds import THRESHOLDS, Metric, Threshold
 from limbeck.errors import ConfigError
@@ -66,7 +66,7 @@ def build_pack(
     roles = _roles(source, options)
     with new_pack_folder(out) as folder:
         for name in source.manifest.files:
-            link(source.folder / name, folder / name)
+            copied(source.folder / name, folder / name)
         pack = Pack(folder, source.manifest)
         builder = Builder(pack, backend, reference or OnnxRuntime(), options, on_step, thresholds=thresholds)
         builder.judge_backend()

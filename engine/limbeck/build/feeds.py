@@ -11,6 +11,7 @@ from limbeck.backends.base import GraphSpec
 from limbeck.pack import PackManifest
 
 _LATENT_SIDE = 8  # of packs that say no size, such as a codec alone
+_CLASSES = 10  # of a loss in the graph, which are free
 _IDS_BELOW = 2  # such ids exist in every vocabulary, list of classes and schedule
 
 
@@ -19,7 +20,8 @@ def symbolic_sizes(manifest: PackManifest, *, batch: int) -> dict[str, int]:
     factor = manifest.codec.downsample if manifest.codec else 1
     side = manifest.image_size or _LATENT_SIDE * factor
     latent = side // factor
-    return {"batch": batch, "height": side, "width": side, "latent_height": latent, "latent_width": latent}
+    sides = {"height": side, "width": side, "latent_height": latent, "latent_width": latent}
+    return {"batch": batch, "classes": _CLASSES, **sides}
 
 
 def normal_feeds(spec: GraphSpec, sizes: Mapping[str, int], *, seed: int = 0) -> dict[str, Array]:

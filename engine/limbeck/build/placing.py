@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +10,10 @@ from limbeck.export.identity import identified
 from limbeck.pack import GraphEntry, Pack, PackManifest, Role, file_entry
 
 
-def link(source: Path, out: Path) -> None:
-    """The file under another name, on the same bytes where the file system can; a copy elsewhere."""
+def copied(source: Path, out: Path) -> None:
+    """The file in another place. Not a hard link: onnx refuses weights that have several names."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, out)
-    except OSError:
-        shutil.copyfile(source, out)
+    shutil.copyfile(source, out)
 
 
 def written(graph: Path) -> list[Path]:

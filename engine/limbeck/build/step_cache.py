@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from limbeck.backends.base import Backend
 from limbeck.build.candidates import Writers, need_packages
 from limbeck.build.feeds import normal_feeds, symbolic_sizes
-from limbeck.build.placing import link, with_graph, written
+from limbeck.build.placing import copied, with_graph, written
 from limbeck.build.thresholds import THRESHOLDS
 from limbeck.build.timing import compare
 from limbeck.diffusion.step_cache import StepCache
@@ -57,7 +57,7 @@ def with_cut(best: Pack, source: Pack, writers: Writers) -> Pack:
             graph, entry = cut.graph(role), cut.manifest.graphs[role]
             out = beside / f"{role}.cut.{precision}.onnx"
             if precision == "fp32":
-                link(graph.path, out)
+                copied(graph.path, out)
                 pack = with_graph(pack, role, entry, [out, *(source.folder / name for name in entry.external)])
             else:
                 recipe = writers.write(precision, role, graph.path, out, trunk=cut.graph("trunk"))
@@ -101,7 +101,7 @@ def _cut(source: Pack, folder: Path) -> Pack:
 
     entry = source.manifest.graphs["trunk"]
     for name in (entry.file, *entry.external):
-        link(source.folder / name, folder / name)
+        copied(source.folder / name, folder / name)
     write_manifest(folder, source.manifest)
     add_shallow(folder)
     return Pack.open(folder)

@@ -217,6 +217,6 @@ def test_onnxruntime_stays_within_float32_of_the_truth_on_every_shipped_graph(na
 
 def example(rng, spec):
     """Normal numbers, or small ids; free sizes are 2 samples of 8 latent or 64 image pixels."""
-    sizes = {"batch": 2, "height": 64, "width": 64, "latent_height": 8, "latent_width": 8}
+    sizes = {"batch": 2, "height": 64, "width": 64, "latent_height": 8, "latent_width": 8, "classes": 3}
     shape = [size if isinstance(size, int) else sizes[size] for size in spec.shape]
     return rng.integers(0, 8, shape) if spec.dtype == "int64" else rng.standard_normal(shape).astype(spec.dtype)

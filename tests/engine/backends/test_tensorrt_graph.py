@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,8 @@ def rewritten(graph, folder):
     """The graph that TensorRT's parser gets, in a file of its own."""
     folder.mkdir()
     path = folder / "model.onnx"
+    for weights in graph.path.parent.glob("*.data"):
+        shutil.copyfile(weights, folder / weights.name)
     onnx.save(standard_model(graph.path), path)
     onnx.checker.check_model(path, full_check=True)
     return replace(graph, path=path)
