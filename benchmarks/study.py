@@ -15,7 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +36,12 @@ from limbeck.labels.pixels import Pixels, read_pixels
 from limbeck.methods import METHODS, make_method
 from limbeck.pack import Pack
 from limbeck_server.cli.report import parse_settings
+
+MAKES_AGAIN = {"diver": "d4m"}
+"""Methods whose source is a distilled set, and the method whose set they are given."""
+
+TEXT_PACKS = {"edits": "mini-text"}
+"""Methods that need a text-conditioned denoiser, and the shipped pack that has one; it knows sign digits."""
 
 
 class OutOfTime(Exception):
@@ -128,7 +134,12 @@ class Study:
             method = make_method(cell.method, ipc=cell.ipc, seed=cell.seed, settings=self.settings.get(cell.method, {}))
         except LimbeckError as error:
             return str(error)
-        return asdict(method)  # type: ignore[call-overload]
+        facts: dict[str, object] = asdict(method)  # type: ignore[call-overload]
+        if cell.method in MAKES_AGAIN:
+            facts["made again"] = self._method_facts(replace(cell, method=MAKES_AGAIN[cell.method]))
+        if cell.method in TEXT_PACKS:
+            facts["pack"] = Pack.open(TEXT_PACKS[cell.method]).digest
+        return facts
 
     def _recipe(self, cell: Cell) -> Recipe:
         if cell.method == ALL_REAL:
@@ -166,7 +177,14 @@ class Study:
 
     def _distilled(self, cell: Cell) -> Made:
         data, given = self.data[cell.dataset], self.settings.get(cell.method, {})
-        arguments = ["--data", data.train, "--pack", data.pack, "--method", cell.method, "--ipc", str(cell.ipc)]
+        place = data.train
+        if cell.method in MAKES_AGAIN:
+            first = self._distilled(replace(cell, method=MAKES_AGAIN[cell.method]))
+            if first.out is None:
+                return replace(first, reason=f"of the {MAKES_AGAIN[cell.method]} set: {first.reason}")
+            place = str(first.out)
+        pack = TEXT_PACKS.get(cell.method, data.pack)
+        arguments = ["--data", place, "--pack", pack, "--method", cell.method, "--ipc", str(cell.ipc)]
         arguments += ["--seed", str(cell.seed), "--threads", str(self.threads)]
         for name, value in given.items():
             arguments += ["--set", f"{name}={json.dumps(value)}"]

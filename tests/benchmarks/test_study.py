@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -135,6 +136,22 @@ def study(tmp_path: Path, rng: np.random.Generator) -> Any:
         )
 
     return make
+
+
+@pytest.mark.torch
+def test_a_method_that_makes_a_set_again_is_given_one(study: Any) -> None:
+    given: dict[str, str] = {}
+
+    def record(arguments: Sequence[str], out: Path, *, timeout_seconds: float) -> Made:
+        named = dict(zip(arguments[::2], arguments[1::2], strict=True))
+        given[named["--method"]] = named["--data"]
+        return Made(out=out, status="made") if named["--method"] == "d4m" else Made(out=None, status="refused")
+
+    plan = [replace(CELL, method="diver")]
+    replace(study(), distill=record).run(plan)
+    assert list(given) == ["d4m", "diver"]
+    assert given["diver"] != given["d4m"]
+    assert Path(given["diver"]).parent.name == "sets"
 
 
 @pytest.mark.torch
