@@ -13,6 +13,8 @@ the codec. Readers of this folder apply `latents.json` between the two.
 import json
 import os
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -53,19 +55,26 @@ class ModelFolder:
 
     def write(self, path: Path) -> None:
         """Write or renew the folder; a reader finds every file either old or new, never half written."""
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-            fresh = Path(temporary)
+        with renewed(path, _index()) as fresh:
             self.transformer.save_pretrained(fresh / "transformer")
             self.codec.save_pretrained(fresh / "vae")
-            ddim_scheduler().save_pretrained(fresh / "scheduler")
             self.scale.write(fresh / SCALE_FILE)
-            (fresh / "model_index.json").write_text(json.dumps(_index(), indent=2) + "\n")
-            for file in sorted(fresh.rglob("*")):
-                if file.is_file():
-                    target = path / file.relative_to(fresh)
-                    target.parent.mkdir(exist_ok=True)
-                    os.replace(file, target)
+
+
+@contextmanager
+def renewed(path: Path, index: Mapping[str, object]) -> Iterator[Path]:
+    """A fresh folder to fill, with scheduler and `index` in it; its files then replace those of `path` one by one."""
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+        fresh = Path(temporary)
+        yield fresh
+        ddim_scheduler().save_pretrained(fresh / "scheduler")
+        (fresh / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+        for file in sorted(fresh.rglob("*")):
+            if file.is_file():
+                target = path / file.relative_to(fresh)
+                target.parent.mkdir(exist_ok=True)
+                os.replace(file, target)
 
 
 def ddim_scheduler() -> DDIMScheduler:

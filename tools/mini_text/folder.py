@@ -10,16 +10,13 @@
 As with `tools.mini.folder`, whoever reads this applies `latents.json` between denoiser and codec.
 """
 
-import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from tools.mini.codec import LatentScale
-from tools.mini.folder import SCALE_FILE, ddim_scheduler
+from tools.mini.folder import SCALE_FILE, renewed
 from tools.mini_text.text import TextNetwork
 
 INDEX = {
@@ -64,18 +61,9 @@ class TextModelFolder:
 
     def write(self, path: Path) -> None:
         """Write or renew the folder; a reader finds every file either old or new, never half written."""
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-            fresh = Path(temporary)
+        with renewed(path, INDEX) as fresh:
             self.unet.save_pretrained(fresh / "unet")
             self.text.model.save_pretrained(fresh / "text_encoder")
             self.text.tokenizer.save_pretrained(fresh / "tokenizer")
             self.codec.save_pretrained(fresh / "vae")
-            ddim_scheduler().save_pretrained(fresh / "scheduler")
             self.scale.write(fresh / SCALE_FILE)
-            (fresh / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
-            for file in sorted(fresh.rglob("*")):
-                if file.is_file():
-                    target = path / file.relative_to(fresh)
-                    target.parent.mkdir(exist_ok=True)
-                    os.replace(file, target)

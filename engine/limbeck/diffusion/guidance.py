@@ -88,6 +88,10 @@ class Guided:
         """The rows that one sample at `time` gives the inner denoiser: 2 where guidance acts, else 1."""
         return 1 + len(self._guided_rows(np.array([time])))
 
+    def step_rows(self, times: Times) -> tuple[int, ...]:
+        """`rows_per_sample` of each step of a walk whose network calls are at `times`."""
+        return tuple(self.rows_per_sample(int(time)) for time in times)
+
     def _guided_rows(self, times: Times) -> NDArray[np.intp]:
         if self.scale == 1:
             return np.arange(0)

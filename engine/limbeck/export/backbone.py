@@ -26,7 +26,6 @@ slightly from the release's.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -42,6 +41,7 @@ from limbeck.export.gradient import export_gradients
 from limbeck.export.graph import Tracing
 from limbeck.export.options import ExportOptions
 from limbeck.export.parity import export_checked
+from limbeck.export.torchvision_operators import declare_operators
 from limbeck.pack import BackboneInfo, GraphEntry, Role
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -161,13 +161,7 @@ def _timm(source: str, options: ExportOptions) -> BackboneNetwork:
 
 
 def _import_timm() -> ModuleType:
-    # torchvision's wheels for PyPI expect CUDA's torch: beside a CPU torch its import fails unless the two
-    # operators are declared. Where they are, declaring them again raises.
-    for operator in ("nms", "qnms"):
-        with suppress(RuntimeError):
-            torch.library.define(
-                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
+    declare_operators()
     try:
         import timm
     except ImportError as error:

@@ -124,9 +124,9 @@ class D3HR:
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image and walk it up; walk the chosen group of each class down and decode it."""
         counts = class_counts(source)
-        rows = 1 if self.guidance_scale == 1 else 2
-        up = (rows,) * (len(self._times_up(models)) - 1)
-        down = (rows,) * (len(self._times_down(models)) - 1)
+        guided = self._guided(models)
+        # in both directions the network is asked at the noisier end of a step
+        up, down = guided.step_rows(self._times_up(models)[1:]), guided.step_rows(self._times_down(models)[:-1])
         return Work(
             class_images=counts,
             images_per_class=self.ipc,

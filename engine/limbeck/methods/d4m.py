@@ -32,9 +32,9 @@ from limbeck.errors import ConfigError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
 from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.shared.clustering import Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
+from limbeck.methods.shared.clustering import COPIES, Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
 from limbeck.methods.shared.encoding import encoded
-from limbeck.methods.shared.generation import Generation, Start
+from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
 from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import small_seed
 
@@ -107,11 +107,7 @@ class D4M:
         if self.condition == "class":
             models.conditioning.of_classes(source.class_names)
         self._guided(models)
-        if len(self._times(models)) == 1 and self.strength > 0:
-            raise ConfigError(
-                f"strength={self.strength} of num_steps={self.num_steps} is no step at all; raise one of them, "
-                "or set strength=0 to decode the prototypes themselves"
-            )
+        refuse_no_step(self._times(models), strength=self.strength, num_steps=self.num_steps)
         largest = max(class_counts(source))
         needed = largest * 4 * int(np.prod(models.latent_shape))
         if self.clustering == "full" and needed > self.scratch_bytes:
@@ -131,16 +127,14 @@ class D4M:
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image once, walk each prototype down, decode it."""
         counts = class_counts(source)
-        times = self._times(models)
-        rows = tuple(self._guided(models).rows_per_sample(int(time)) for time in times[:-1])
+        rows = self._guided(models).step_rows(self._times(models)[:-1])
         held = max(counts) if self.clustering == "full" else min(max(counts), 2 * self.batch_factor * self.ipc)
         return Work(
             class_images=counts,
             images_per_class=self.ipc,
             walks=(Walk(samples=len(counts) * self.ipc, step_rows=rows),),
             condition_times=len(rows),
-            # the latents, joined, centered by k-means, and its distances
-            scratch_nbytes=5 * held * 4 * math.prod(models.latent_shape),
+            scratch_nbytes=COPIES * held * 4 * math.prod(models.latent_shape),
         )
 
     def distill(

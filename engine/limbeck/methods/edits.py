@@ -29,7 +29,7 @@ from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
 from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
 from limbeck.methods.shared.clustering import warm_up
-from limbeck.methods.shared.generation import Generation, Start
+from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
 from limbeck.methods.shared.local_awareness import Members, clusters_of, typical
 from limbeck.methods.shared.prompting import AwayFrom, condition_of, prompting
 from limbeck.methods.shared.semantic_query import fused_features, query_nbytes
@@ -143,11 +143,7 @@ class EDITS:
             _texts(captions, name, source.names(class_id))
         prompting(models.conditioning).of_classes(source.class_names)
         self._guided(models)
-        if len(self._times(models)) == 1 and self.strength > 0:
-            raise ConfigError(
-                f"strength={self.strength} of num_steps={self.num_steps} is no step at all; raise one of them, "
-                "or set strength=0 to decode the prototypes themselves"
-            )
+        refuse_no_step(self._times(models), strength=self.strength, num_steps=self.num_steps)
 
     def warm_up(self) -> None:
         """scikit-learn, with SciPy and the buffers of its OpenBLAS; the client of an endpoint, or a local model."""
@@ -162,8 +158,7 @@ class EDITS:
     def work(self, source: ImageSource, models: Models) -> Work:
         """Read every image for the backbone, some for the encoder, walk each prototype down, decode it."""
         counts = class_counts(source)
-        times = self._times(models)
-        rows = tuple(self._guided(models).rows_per_sample(int(time)) for time in times[:-1])
+        rows = self._guided(models).step_rows(self._times(models)[:-1])
         width = models.backbone.num_features + models.text.num_features
         return Work(
             class_images=counts,

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from limbeck.arrays import Features
-from limbeck.methods.shared.clustering import FullKMeans, warm_up
+from limbeck.methods.shared.clustering import COPIES, FullKMeans, warm_up
 from limbeck.methods.shared.selection import FeatureSelection
 from limbeck.randomness import small_seed
 from limbeck_kernels.distances import squared_distances
@@ -25,7 +25,7 @@ class Medoid(FeatureSelection):
     """Real images nearest to the centers of their class's clusters."""
 
     name: ClassVar[str] = "medoid"
-    copies: ClassVar[int] = 5  # as given, joined, and what k-means makes of them: 4.5 measured
+    copies: ClassVar[int] = COPIES
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:

@@ -29,7 +29,7 @@ from limbeck.errors import ConfigError
 from limbeck.memory.work import Work
 from limbeck.methods.base import Progress, Unit
 from limbeck.methods.shared.by_class import class_counts, refuse_small_classes
-from limbeck.methods.shared.clustering import FullKMeans, warm_up
+from limbeck.methods.shared.clustering import COPIES, FullKMeans, warm_up
 from limbeck.methods.shared.encoding import encoded
 from limbeck.methods.shared.generation import Start
 from limbeck.methods.shared.respaced import RespacedWalk, ToTargets
@@ -96,8 +96,7 @@ class MGD3(RespacedWalk):
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image once, walk each sample down, decode it."""
         counts = class_counts(source)
-        # the latents, joined, centered by k-means, and its distances
-        scratch = 5 * max(counts) * 4 * math.prod(models.latent_shape)
+        scratch = COPIES * max(counts) * 4 * math.prod(models.latent_shape)
         return self.walked(class_images=counts, images_per_class=self.ipc, scratch_nbytes=scratch, models=models)
 
     def starts(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-import torch
 from torch import nn
 
 from limbeck.errors import ConfigError
+from limbeck.export.torchvision_operators import declare_operators
 
 
 def build(name: str, *, num_classes: int, image_size: int) -> nn.Module:
@@ -18,12 +16,7 @@ def build(name: str, *, num_classes: int, image_size: int) -> nn.Module:
     """
     if name == "vit-b-16" and image_size % 16:
         raise ConfigError(f"vit-b-16 cuts images in patches of 16 px, which {image_size} px are no multiple of")
-    # torchvision's wheels for PyPI expect CUDA's torch: beside a CPU torch its import fails unless these are declared.
-    for operator in ("nms", "qnms"):
-        with suppress(RuntimeError):
-            torch.library.define(
-                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
+    declare_operators()
     try:
         from torchvision import models
     except ImportError as error:

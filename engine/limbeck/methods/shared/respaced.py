@@ -98,7 +98,7 @@ class RespacedWalk(ABC):
             scratch_nbytes: As `Work`.
             models: Have the schedule.
         """
-        rows = tuple(self.guided(models).rows_per_sample(int(time)) for time in self.times(models)[:-1])
+        rows = self.guided(models).step_rows(self.times(models)[:-1])
         return Work(
             class_images=tuple(class_images),
             images_per_class=images_per_class,
