@@ -15,7 +15,6 @@ can be compared file by file. The one exception is `memory` in the manifest, whi
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +22,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from limbeck import __version__
@@ -36,6 +33,7 @@ from limbeck.data.naming import class_folders
 from limbeck.data.partial import PartialSet, Row
 from limbeck.data.preview import preview
 from limbeck.data.stored import StoredSource
+from limbeck.data.unit import EncodedUnit, UnitLayout, encode_png
 from limbeck.data.verify import verify_distilled
 from limbeck.durable import disk_errors_explained, disk_nbytes, sync_folder, write_whole
 from limbeck.errors import ConfigError, DataError, OutputError
@@ -54,7 +52,8 @@ class DistilledWriter:
         self._partial = partial
         self._header = header
         self._names: Sequence[str] = header["class_names"]
-        self._folders: Sequence[str] = header["class_folders"]
+        self.layout = UnitLayout(self._names, header["class_folders"], header["ipc"])
+        """How its units are encoded."""
         self._written: set[int] = {row["label"] for rows in partial.units.values() for row in rows}
 
     @classmethod
@@ -134,22 +133,17 @@ class DistilledWriter:
         Raises:
             OutputError: The disk is full or refuses, the images are not finite, or they do not fit what was started.
         """
-        self._refuse_misfit(unit, images, class_ids, rows, arrays)
-        files: dict[str, bytes] = {}
-        listed: list[Row] = []
-        seen: Counter[int] = Counter()
-        digits = max(4, len(str(self._header["ipc"] - 1)))
-        for image, class_id, row in zip(images, class_ids, rows or ({},) * len(images), strict=True):
-            position = seen[class_id]
-            seen[class_id] += 1
-            name = f"{self._folders[class_id]}/{position:0{digits}d}.png"
-            files[name] = _png(Image.fromarray(_bytes(image)))
-            fixed = {"file_name": name, "label": class_id, "class_name": self._names[class_id]}
-            digest = hashlib.sha256(files[name]).hexdigest()
-            entry = {**fixed, "index": position, **row, **fixed, "sha256": digest}
-            listed.append(json.loads(json.dumps(entry, default=_number, allow_nan=False)))
-        self._partial.store(unit, files, listed, arrays)
-        self._written |= seen.keys()
+        self.store_unit(self.layout.encode(unit, images, class_ids, rows, arrays))
+
+    def store_unit(self, unit: EncodedUnit) -> None:
+        """Store a unit that was encoded before, as by another process; when this returns, it survives a crash.
+
+        Raises:
+            OutputError: The disk is full or refuses, or the unit does not fit what was started.
+        """
+        self._refuse_misfit(unit)
+        self._partial.store(unit.index, unit.files, unit.rows, unit.arrays)
+        self._written |= {row["label"] for row in unit.rows}
 
     def write_checkpoint(self, unit: int, state: NamedArrays) -> None:
         """Keep the state of a unit that is under way, in place of an earlier one; it then survives a crash.
@@ -193,7 +187,7 @@ class DistilledWriter:
         files = {
             METADATA: "".join(f"{json.dumps(row)}\n" for row in rows).encode(),
             "README.md": card(num_classes=len(self._names), ipc=self._header["ipc"]).encode(),
-            "preview.png": _png(preview(list(zip(self._names, by_class, strict=True)))),
+            "preview.png": encode_png(preview(list(zip(self._names, by_class, strict=True)))),
         }
         if self._partial.arrays:
             files[ARRAYS] = npz({name: array for one in self._partial.arrays.values() for name, array in one.items()})
@@ -214,29 +208,14 @@ class DistilledWriter:
         """Let another process continue; what is finished stays."""
         self._partial.close()
 
-    def _refuse_misfit(
-        self,
-        unit: int,
-        images: Images,
-        class_ids: Sequence[int],
-        rows: Sequence[Mapping[str, object]],
-        arrays: NamedArrays,
-    ) -> None:
-        ipc, known = self._header["ipc"], range(len(self._names))
-        if unit not in range(self._header["num_units"]) or unit in self._partial.units:
-            raise OutputError(f"unit {unit} is none of {self._header['num_units']}, or was written before")
-        if len(images) != len(class_ids) or len(rows) not in (0, len(images)):
-            raise OutputError(f"unit {unit} has {len(images)} images, {len(class_ids)} labels and {len(rows)} rows")
-        counts = Counter(class_ids)
-        if not counts or any(count != ipc or class_id not in known for class_id, count in counts.items()):
-            raise OutputError(f"unit {unit} has {dict(counts)} images by label; every class of it needs ipc={ipc}")
+    def _refuse_misfit(self, unit: EncodedUnit) -> None:
+        if unit.index not in range(self._header["num_units"]) or unit.index in self._partial.units:
+            raise OutputError(f"unit {unit.index} is none of {self._header['num_units']}, or was written before")
         taken = {name for one in self._partial.arrays.values() for name in one}
-        if again_named := sorted(taken & set(arrays)):
-            raise OutputError(f"unit {unit} has an array '{again_named[0]}', which another unit wrote")
-        if again := sorted(self._written & counts.keys()):
-            raise OutputError(f"unit {unit} has images of class {again[0]}, which another unit wrote")
-        if not np.isfinite(images).all():
-            raise OutputError(f"unit {unit} has pixels that are not finite; check the pack with `limbeck doctor`")
+        if again_named := sorted(taken & set(unit.arrays)):
+            raise OutputError(f"unit {unit.index} has an array '{again_named[0]}', which another unit wrote")
+        if again := sorted(self._written & {row["label"] for row in unit.rows}):
+            raise OutputError(f"unit {unit.index} has images of class {again[0]}, which another unit wrote")
 
 
 class DistilledSet(StoredSource):
@@ -293,22 +272,3 @@ def is_distilled(folder: Path) -> bool:
 
 def _label_and_file(row: Row) -> tuple[int, str]:
     return row["label"], row["file_name"]
-
-
-def _bytes(image: Images) -> NDArray[np.uint8]:
-    """An image (3, height, width) in [0, 1] as (height, width, 3) of uint8."""
-    scaled: Images = np.rint(np.clip(image, 0, 1) * np.float32(255))
-    return scaled.astype(np.uint8).transpose(1, 2, 0)
-
-
-def _png(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "PNG", compress_level=6)
-    return stream.getvalue()
-
-
-def _number(value: object) -> object:
-    """What JSON takes a NumPy scalar for."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{value!r} in a row is neither a JSON value nor a NumPy number")

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from limbeck.backends.base import Backend
-from limbeck.backends.onnxruntime import CPU, OnnxRuntime
-from limbeck.backends.openvino import OpenVino
-from limbeck.backends.reference import Reference
-from limbeck.backends.settings import configured
-from limbeck.backends.tensorrt import TensorRt, TensorRtRtx
-from limbeck.build.feeds import symbolic_sizes
+from limbeck.backends.onnxruntime import CPU
 from limbeck.data.normalization import Normalization
 from limbeck.diffusion.step_cache import StepCache
 from limbeck.errors import ConfigError
 from limbeck.methods import METHODS
-from limbeck.pack import Pack, Role
+from limbeck.pack import Role
+from limbeck_server.backends import BACKENDS, BackendName, named_backend
 from limbeck_server.cli.report import parse_settings
-
-BackendName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "reference"]
-
-BACKENDS: Mapping[BackendName, type[Backend]] = {
-    "onnxruntime": OnnxRuntime,
-    "openvino": OpenVino,
-    "tensorrt": TensorRt,
-    "tensorrt-rtx": TensorRtRtx,
-    "reference": Reference,
-}
-
-BATCHES = (1, 8, 64)
-"""The samples that TensorRT's engines take in a call, unless profiles are given: fewest, those it chooses kernels for,
-most."""
 
 BackendOption = Annotated[BackendName, typer.Option(help="What runs the graphs; reference is torch, slow and obvious.")]
 BackendSetOption = Annotated[
@@ -175,15 +157,12 @@ def make_backend(
         ConfigError: A setting that the backend does not have, or a value that does not fit.
         PackError: TensorRT is to take its sizes from a pack that is not there.
     """
-    kind = BACKENDS[name]
     given = parse_settings(settings or [], option="--backend-set")
     if providers:
         given["providers"] = providers
     if threads:
         given["threads"] = threads
-    if issubclass(kind, TensorRt) and "profiles" not in given:
-        given["profiles"] = [{**symbolic_sizes(Pack.open(pack).manifest, batch=BATCHES[1]), "batch": BATCHES}]
-    return configured(kind, given)
+    return named_backend(name, given, pack=pack)
 
 
 def make_role_backends(texts: Sequence[str], threads: int | None, *, pack: str) -> dict[Role, Backend]:

@@ -38,8 +38,8 @@ from limbeck_server.cli.options import (
 )
 from limbeck_server.cli.report import JsonOption, parse_settings, reporting
 from limbeck_server.jobs import DistillJob
-from limbeck_server.runner.local import checked_source, describe
-from limbeck_server.runner.planning import Planner
+from limbeck_server.runner.local import checked_source
+from limbeck_server.runner.planning import Planner, describe
 from limbeck_server.runner.ready import make_ready
 
 

@@ -288,3 +288,19 @@ def _complete(profiles: Profiles, roles: Iterable[Role]) -> Profiles:
         shared = set.intersection(*({key[1:] for key in profiles if key[0] == role} for role in group))
         kept |= {key: profile for key, profile in profiles.items() if key[0] in group and key[1:] in shared}
     return kept
+
+
+def describe(plan: Plan) -> dict[str, object]:
+    """A plan as JSON values."""
+    layout = plan.layout
+    return {
+        "peak_nbytes": plan.peak_nbytes,
+        "parts": dict(plan.parts),
+        "stages": dict(plan.stages),
+        "seconds": round(plan.seconds, 3),
+        "bucket": layout.bucket,
+        "codec_bucket": layout.codec_bucket,
+        "tile": layout.tile,
+        "groups": [list(group) for group in layout.groups],
+        "wave": layout.wave,
+    }

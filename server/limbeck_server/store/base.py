@@ -268,7 +268,14 @@ class Store(Protocol):
     # jobs
 
     def create_job(
-        self, *, owner: str, request_id: str, kind: str, spec: Json, priority: int = 0, max_unfinished: int | None = None
+        self,
+        *,
+        owner: str,
+        request_id: str,
+        kind: str,
+        spec: Json,
+        priority: int = 0,
+        max_unfinished: int | None = None,
     ) -> tuple[Job, bool]:
         """A job, and whether this call made it; a repeated (owner, request_id) gives the first one.
 

@@ -1,0 +1,7 @@
+"""Direct calls of engines: what may be called, how callers share a run, and both ends of the way there.
+
+    service  ->  front.EngineCalls  ~~ a worker's stream ~~>  calls.CallServer  ->  table.EngineTable
+
+`signature` and `front` are the front's; `batching`, `calls`, `pack_calls` and `table` the worker's, which alone loads a
+runtime.
+"""
