@@ -241,6 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, required=True, help="when to stop")
     parser.add_argument("--set-minutes", type=float, default=10, help="the most that one distillation may take")
     parser.add_argument("--fashion-mnist", type=Path, help="an npz with x_train, y_train, x_test, y_test")
+    parser.add_argument("--fashion-pack", default="mini", help="a pack that knows its classes; tools/fashion makes one")
+    parser.add_argument("--fashion-per-class", type=int, help="training images of each class; default all")
     parser.add_argument("--data", action="append", default=[], help="NAME=TRAIN,TEST[,PACK], with named classes")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50])
@@ -255,7 +257,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=num_cores())
     parser.add_argument("--set", action="append", default=[], help="METHOD.NAME=VALUE")
     given = parser.parse_args(arguments)
-    fashion = [fashion_mnist(given.fashion_mnist, given.work)] if given.fashion_mnist else []
+    fashion = []
+    if given.fashion_mnist:
+        file, per_class = given.fashion_mnist, given.fashion_per_class
+        fashion = [fashion_mnist(file, given.work, pack=given.fashion_pack, per_class=per_class)]
     data = {one.name: one for one in (SIGN_DIGITS, *fashion, *map(Data.parse, given.data))}
     head = provenance()
     study = Study(
@@ -289,6 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "checks",
             "precision",
             "threads",
+            "fashion_per_class",
         )
     }
     settings |= {"methods": study.settings, "minutes": given.minutes, "set_minutes": given.set_minutes}

@@ -60,19 +60,36 @@ SIGN_DIGITS = Data(
 )
 
 
-def fashion_mnist(file: Path, folder: Path, *, pack: str = "mini") -> Data:
-    """Fashion-MNIST from an archive with x_train, y_train, x_test and y_test; a copy with names goes into `folder`."""
-    named = folder / "fashion-mnist.npz"
+def fashion_mnist(file: Path, folder: Path, *, pack: str = "mini", per_class: int | None = None) -> Data:
+    """Fashion-MNIST from an archive with x_train, y_train, x_test and y_test; a copy with names goes into `folder`.
+
+    Args:
+        file: The archive.
+        folder: Where the copy goes.
+        pack: The pack whose networks know it.
+        per_class: How many training images of each class the copy has, the first ones; None is all.
+    """
+    named = folder / ("fashion-mnist.npz" if per_class is None else f"fashion-mnist-{per_class}.npz")
     if not named.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(named, with_names(file, FASHION))
+        write_whole(named, with_names(file, FASHION, per_class=per_class))
     return Data(name="fashion-mnist", train=f"{named}:train", test=f"{named}:test", pack=pack)
 
 
-def with_names(file: Path, names: Sequence[str]) -> bytes:
-    """An npz archive with the names of its classes put in, in the order of their labels."""
+def with_names(file: Path, names: Sequence[str], *, per_class: int | None = None) -> bytes:
+    """An npz archive with the names of its classes put in, in the order of their labels.
+
+    Args:
+        file: The archive.
+        names: Of the classes.
+        per_class: How many training images of each class remain, the first ones; None is all.
+    """
     stream = io.BytesIO()
     with np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
+    if per_class is not None:
+        labels = arrays["y_train"]
+        kept = np.sort(np.concatenate([np.flatnonzero(labels == label)[:per_class] for label in range(len(names))]))
+        arrays |= {"x_train": arrays["x_train"][kept], "y_train": labels[kept]}
     np.savez(stream, class_names=np.asarray(names), **arrays)  # plain, so that reading a class is no pass over all
     return stream.getvalue()

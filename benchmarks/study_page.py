@@ -22,6 +22,9 @@ PAGE = ROOT / "docs/study.md"
 IMAGES = ROOT / "docs/images/study"
 RESULTS = ROOT / "benchmarks/results"
 RANDOM = "random"
+MIN_SEEDS = 3
+"""Fewer say nothing of a spread."""
+
 MARKED = re.compile(r"(<!-- study of (?P<file>[\w.-]+) -->\n).*?(<!-- end of study -->\n)", re.DOTALL)
 
 Record = Mapping[str, Any]
@@ -59,7 +62,7 @@ def tables(result: Record) -> str:
         ]
         parts.append(f"### {dataset}, {student}\n\n{_accuracies(measured)}")
         parts.append(f"![accuracy over images per class](images/study/{plot_name(dataset, student)})\n\n")
-    return "".join([*parts, _costs(result), _refused(result)])
+    return "".join([*parts, _beside_random(result), _costs(result), _refused(result)])
 
 
 def groups(result: Record) -> list[tuple[str, str]]:
@@ -156,8 +159,48 @@ def _accuracies(measured: Sequence[Record]) -> str:
             row += [_figure(found, "best", bold=better), _figure(found, "last")]
         lines.append(f"| {method} | {' | '.join(row)} |")
     whole = by_method.get(ALL_REAL, {}).get(0, [])
-    after = f"All real images: best {_figure(whole, 'best')}, last {_figure(whole, 'last')}. " if whole else ""
+    after = ""
+    if whole:
+        count = f"All {whole[0]['images']:,} real images"
+        after = f"{count}: best {_figure(whole, 'best')}, last {_figure(whole, 'last')}. "
     return "\n".join(lines) + f"\n\n{after}Test accuracy in %, mean ± deviation (seeds); bold: above random.\n\n"
+
+
+def _beside_random(result: Record) -> str:
+    """For each method, how far it is above random real images of the same seed."""
+    found: dict[tuple[str, str, str, int], dict[int, float]] = defaultdict(dict)
+    for cell in result["cells"]:
+        if cell["status"] == "measured" and cell["method"] != ALL_REAL:
+            found[cell["method"], cell["dataset"], cell["student"], cell["ipc"]][cell["seed"]] = cell["best"]
+    contests = list(dict.fromkeys(key[1:] for key in found if key[0] == RANDOM))
+    methods = [method for method in dict.fromkeys(key[0] for key in found) if method != RANDOM]
+    if not contests or not methods:
+        return ""
+    lines = [
+        "### Beside random images\n",
+        f"| method | {' | '.join(f'{dataset}, {student}, IPC {ipc}' for dataset, student, ipc in contests)} |",
+        f"| --- {'| --- ' * len(contests)}|",
+    ]
+    for method in methods:
+        row = [_difference(found.get((method, *where), {}), found[RANDOM, *where]) for where in contests]
+        lines.append(f"| {method} | {' | '.join(row)} |")
+    return "\n".join(lines) + (
+        "\n\nPoints above random by best accuracy, mean over the seeds that both have ± its standard error (seeds); "
+        "bold: more than two standard errors above, of at least three seeds.\n\n"
+    )
+
+
+def _difference(some: Mapping[int, float], others: Mapping[int, float]) -> str:
+    """The mean of the differences by seed, in points."""
+    gaps = [100 * (some[seed] - others[seed]) for seed in some if seed in others]
+    if not gaps:
+        return ""
+    mean = statistics.fmean(gaps)
+    if len(gaps) == 1:
+        return f"{mean:+.1f} (1)"
+    error = statistics.stdev(gaps) / len(gaps) ** 0.5
+    text = f"{mean:+.1f} ± {error:.1f} ({len(gaps)})"
+    return f"**{text}**" if len(gaps) >= MIN_SEEDS and mean > 2 * error else text
 
 
 def _costs(result: Record) -> str:
@@ -204,7 +247,7 @@ def _figure(found: Sequence[Record], name: str, *, bold: bool = False) -> str:
 
 
 def _mean(found: Sequence[Record], name: str) -> float:
-    return statistics.mean(cell[name] for cell in found)
+    return statistics.fmean(cell[name] for cell in found)
 
 
 def _spread(found: Sequence[Record], name: str) -> float:

@@ -19,5 +19,7 @@ lock docker/cpu/requirements.txt --python-version 3.11 --python-platform x86_64-
 lock docker/cuda/requirements.txt --python-version 3.12 --python-platform x86_64-manylinux_2_39 \
     --extra server --extra text --extra tensorrt-rtx --no-emit-package onnxruntime \
     pyproject.toml docker/cuda/requirements.in
+lock docker/jetson/onnxruntime-build-requirements.txt --python-version 3.11 \
+    --python-platform aarch64-manylinux_2_35 docker/jetson/onnxruntime-build-requirements.in
 lock docker/jetson/requirements.txt --python-version 3.11 --python-platform aarch64-manylinux_2_35 \
     --extra server --extra text --no-emit-package onnxruntime pyproject.toml

@@ -95,6 +95,19 @@ def test_fashion_mnist_gets_the_names_of_its_classes(tmp_path: Path) -> None:
         assert float(next(source.images(9, size=28, fit="crop", batch=1)).mean()) == pytest.approx(9 / 255)
 
 
+def test_fashion_mnist_is_cut_to_the_first_of_each_class(tmp_path: Path) -> None:
+    labels = np.tile(np.arange(10), 3)
+    images = np.repeat(np.arange(30, dtype=np.uint8), 28 * 28).reshape(30, 28, 28)
+    np.savez(tmp_path / "given.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    whole = fashion_mnist(tmp_path / "given.npz", tmp_path / "work")
+    data = fashion_mnist(tmp_path / "given.npz", tmp_path / "work", per_class=2)
+    train = open_source(data.train)
+    assert [len(train.names(label)) for label in range(10)] == [2] * 10
+    drawn = next(train.images(9, size=28, fit="crop", batch=2))
+    assert [round(float(image.mean()) * 255) for image in drawn] == [9, 19]
+    assert [len(open_source(place).names(9)) for place in (data.test, whole.train)] == [3, 3]
+
+
 class Distiller:
     """Makes the set of the first images of each class, and refuses every other method than `random`."""
 
@@ -238,6 +251,7 @@ def cell(method: str, ipc: int, best: float, *, seed: int = 0, **more: Any) -> d
         "ipc": ipc,
         "seed": seed,
         "status": "measured",
+        "images": 10,
         "best": best,
         "last": best - 0.1,
         **more,
@@ -272,6 +286,27 @@ def test_what_is_not_better_than_random_is_not_bold() -> None:
     assert row(text, "d4m")[1::2] == ["39.0 ± 0.0 (1)", "90.0 ± 0.0 (1)"]
 
 
+def last_row(text: str, method: str) -> list[str]:
+    return row("\n".join(reversed(text.splitlines())), method)
+
+
+def test_a_method_is_set_beside_random_by_seed() -> None:
+    random = [cell("random", 1, best, seed=seed) for seed, best in enumerate((0.4, 0.5, 0.6, 0.9))]
+    above = [cell("d4m", 1, best, seed=seed) for seed, best in enumerate((0.45, 0.54, 0.66))]
+    assert last_row(tables(result(*random, *above)), "d4m") == ["d4m", "**+5.0 ± 0.6 (3)**"]
+
+
+def test_two_seeds_are_never_clearly_above_random() -> None:
+    random = [cell("random", 1, best, seed=seed) for seed, best in enumerate((0.4, 0.5))]
+    above = [cell("d4m", 1, best, seed=seed) for seed, best in enumerate((0.6, 0.7))]
+    assert last_row(tables(result(*random, *above)), "d4m") == ["d4m", "+20.0 ± 0.0 (2)"]
+
+
+def test_a_method_without_random_beside_it_has_no_difference() -> None:
+    found = tables(result(cell("random", 1, 0.4), cell("d4m", 1, 0.5), cell("sfm", 10, 0.5)))
+    assert last_row(found, "sfm") == ["sfm", ""]
+
+
 def test_settings_that_differ_from_the_defaults_are_said() -> None:
     assert "sfm.num_steps=300" in tables(result(cell("random", 1, 0.4)))
 
@@ -295,7 +330,7 @@ def test_a_block_is_replaced_by_what_its_file_says(tmp_path: Path) -> None:
     page = "before\n<!-- study of s.json -->\nold\n<!-- end of study -->\nafter\n"
     found = with_study(page, tmp_path)
     assert found.startswith("before\n<!-- study of s.json -->\n\nMeasured until 2026-01-02 on 2 cores")
-    assert "All real images: best 90.0" in found
+    assert "All 10 real images: best 90.0" in found
     assert found.endswith("<!-- end of study -->\nafter\n")
 
 

@@ -13,7 +13,7 @@ the codec. Readers of this folder apply `latents.json` between the two.
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, DiTTransformer2DModel
 from tools.mini.codec import LatentScale
 from tools.mini.diffusion import FIRST_BETA, LAST_BETA, NUM_TIMES
 
+DIGITS = tuple(str(digit) for digit in range(10))
 SCALE_FILE = "latents.json"
 
 
@@ -34,28 +35,32 @@ class ModelFolder:
         transformer: The denoiser, every block with its own (equal) embedder.
         codec: Images in [-1, 1] to raw latents and back.
         scale: Raw latents to the denoiser's and back.
+        class_names: In the order of the denoiser's class ids.
     """
 
     transformer: DiTTransformer2DModel
     codec: AutoencoderTiny
     scale: LatentScale
+    class_names: tuple[str, ...] = DIGITS
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Everything in evaluation mode, without gradients."""
         if not (path / "model_index.json").is_file():
             raise FileNotFoundError(f"{path} has no model_index.json; expected a folder that tools.mini.train wrote")
+        names: Mapping[str, str] = json.loads((path / "model_index.json").read_text())["id2label"]
         transformer = DiTTransformer2DModel.from_pretrained(path / "transformer", low_cpu_mem_usage=False)
         codec = AutoencoderTiny.from_pretrained(path / "vae", low_cpu_mem_usage=False)
         return cls(
             transformer=transformer.eval().requires_grad_(False),
             codec=codec.eval().requires_grad_(False),
             scale=LatentScale.read(path / SCALE_FILE),
+            class_names=tuple(names[str(class_id)] for class_id in range(len(names))),
         )
 
     def write(self, path: Path) -> None:
         """Write or renew the folder; a reader finds every file either old or new, never half written."""
-        with renewed(path, _index()) as fresh:
+        with renewed(path, _index(self.class_names)) as fresh:
             self.transformer.save_pretrained(fresh / "transformer")
             self.codec.save_pretrained(fresh / "vae")
             self.scale.write(fresh / SCALE_FILE)
@@ -90,11 +95,11 @@ def ddim_scheduler() -> DDIMScheduler:
     )
 
 
-def _index() -> dict[str, object]:
+def _index(class_names: Sequence[str]) -> dict[str, object]:
     return {
         "_class_name": "DiTPipeline",
         "scheduler": ["diffusers", "DDIMScheduler"],
         "transformer": ["diffusers", "DiTTransformer2DModel"],
         "vae": ["diffusers", "AutoencoderTiny"],
-        "id2label": {str(digit): str(digit) for digit in range(10)},
+        "id2label": {str(class_id): name for class_id, name in enumerate(class_names)},
     }

@@ -10,10 +10,12 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from tools.mini.classifier import fit_classifier, hits
+from tools.mini.classifier import DigitClassifier, fit_classifier, hits
+from tools.mini.folder import DIGITS
 from tools.mini.images import read_split
 
 from limbeck.backends.onnxruntime import OnnxRuntime
@@ -36,35 +38,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, default=Path("tools/mini/pack_quality.json"))
     options = parser.parse_args(arguments)
     judge = fit_classifier(read_split(options.data / "train"), seed=SEED)
+    found = agreement(judge, options.pack, DIGITS)
+    options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def agreement(judge: DigitClassifier, pack: str, class_names: Sequence[str]) -> dict[str, Any]:
+    """For every sampler and scale, the share of images that `judge` reads as the class that was asked for.
+
+    Args:
+        judge: Trained on real images.
+        pack: Its name or folder.
+        class_names: In the order of the judge's class ids.
+    """
     rows = []
-    with open_models(Pack.open(options.pack), OnnxRuntime(), bucket=50) as models:
+    with open_models(Pack.open(pack), OnnxRuntime(), bucket=50) as models:
         for name, steps in WALKS:
             for scale in GUIDANCE_SCALES:
-                right = torch.cat([_right(judge, models, name, steps, scale, digit) for digit in range(10)])
+                right = torch.cat(
+                    [
+                        hits(judge, _drawn(models, name, steps, scale, class_id, called), torch.tensor(class_id))
+                        for class_id, called in enumerate(class_names)
+                    ]
+                )
                 row = {"sampler": name, "steps": steps, "guidance": scale, "share": right.float().mean().item()}
                 print(row, flush=True)
                 rows.append(row)
-    options.json.write_text(json.dumps({"per_class": PER_CLASS, "seed": SEED, "rows": rows}, indent=1) + "\n")
+    return {"per_class": PER_CLASS, "seed": SEED, "rows": rows}
 
 
-def _right(
-    judge: torch.nn.Module, models: Models, name: SamplerName, steps: int, scale: float, digit: int
-) -> torch.Tensor:
-    """Whether each of `PER_CLASS` images of a digit is read as that digit."""
-    rng = np.random.default_rng([SEED, digit])
+def _drawn(models: Models, name: SamplerName, steps: int, scale: float, class_id: int, called: str) -> torch.Tensor:
+    """`PER_CLASS` images of a class, in [-1, 1]; its id begins the random stream."""
+    rng = np.random.default_rng([SEED, class_id])
     shape = (PER_CLASS, *models.latent_shape)
     start = rng.standard_normal(shape, dtype=np.float32)
     walk = sampler(name)
     steps_made = walk(
         Guided(models.denoiser, models.conditioning, scale=scale, num_times=models.schedule.num_times),
         start,
-        models.conditioning.of_classes([str(digit)] * PER_CLASS),
+        models.conditioning.of_classes([called] * PER_CLASS),
         schedule=models.schedule,
         times=walk.times(models.schedule, steps),
         noise=lambda step: rng.standard_normal(shape, dtype=np.float32),
     )
-    images = torch.from_numpy(models.codec.decode(finish(start, steps_made)))
-    return hits(judge, images * 2 - 1, torch.full((PER_CLASS,), digit))
+    return torch.from_numpy(models.codec.decode(finish(start, steps_made))) * 2 - 1
 
 
 if __name__ == "__main__":

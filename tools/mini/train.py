@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from diffusers import AutoencoderTiny, DiTTransformer2DModel
 from tools.mini.codec import LatentScale, encode, load_taesd3
 from tools.mini.diffusion import NUM_TIMES, Diffusion
 from tools.mini.dit import DiTShape, build_dit, drop_labels, initialize, tie_embedders, unique_parameters
-from tools.mini.folder import ModelFolder
+from tools.mini.folder import DIGITS, ModelFolder
 from tools.mini.images import LabeledImages, moved, read_split
 from tools.mini.split import fit_and_validation
 from torch import Tensor
@@ -210,8 +210,8 @@ class Trainer:
         return model
 
 
-def run(trainer: Trainer, codec: AutoencoderTiny, *, out: Path, checkpoint: Path, save_minutes: float) -> None:
-    """Train to the end, printing the losses and renewing `checkpoint` and `out` every `save_minutes`."""
+def run(trainer: Trainer, fresh: ModelFolder, *, out: Path, checkpoint: Path, save_minutes: float) -> None:
+    """Train to the end, printing the losses; every `save_minutes`, renew `checkpoint`, and `fresh` trained in `out`."""
     saved, errors, bounds = time.monotonic(), 0.0, 0.0
     window, window_started = 0, time.monotonic()
     while trainer.progress < 1:
@@ -227,20 +227,22 @@ def run(trainer: Trainer, codec: AutoencoderTiny, *, out: Path, checkpoint: Path
             errors, bounds, window, window_started = 0.0, 0.0, 0, time.monotonic()
         if time.monotonic() - saved > 60 * save_minutes or trainer.progress >= 1:
             trainer.save(checkpoint)
-            ModelFolder(transformer=trainer.averaged_model(), codec=codec, scale=trainer.latents.scale).write(out)
+            replace(fresh, transformer=trainer.averaged_model()).write(out)
             saved = time.monotonic()
             print(f"saved at step {trainer.step}, {trainer.seconds / 60:.1f} minutes of training", flush=True)
             if trainer.config.hold_out:
                 print("held-out noise error {:.4f}, bound {:.4f} bits".format(*trainer.held_out_losses()), flush=True)
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namespace]:
-    """The configuration and the paths; every default is `TrainConfig`'s or `DiTShape`'s."""
+def parse(
+    arguments: Sequence[str] | None, *, description: str, data: Path | None
+) -> tuple[TrainConfig, argparse.Namespace]:
+    """The configuration and the paths; every default is `TrainConfig`'s or `DiTShape`'s, that of `--data` is `data`."""
     config, shape = TrainConfig(), DiTShape()
-    parser = argparse.ArgumentParser(description="train the denoiser of the mini pack")
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--encoder", type=Path, required=True, help="original TAESD3 encoder, safetensors")
     parser.add_argument("--decoder", type=Path, required=True, help="original TAESD3 decoder, safetensors")
-    parser.add_argument("--data", type=Path, default=Path("examples/data/sign_digits"))
+    parser.add_argument("--data", type=Path, default=data, required=data is None)
     parser.add_argument("--out", type=Path, required=True, help="diffusers folder to write")
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -261,9 +263,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, argparse.Namesp
     return TrainConfig(shape=DiTShape(**given), **{name: getattr(options, name) for name in names}), options
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Encode the training images, then train."""
-    config, options = parse(arguments)
+def train_on(
+    split: LabeledImages, class_names: tuple[str, ...], config: TrainConfig, options: argparse.Namespace
+) -> None:
+    """Encode `split`, then train; `options` are those of `parse`."""
     available = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(available if options.device == "auto" else options.device)
     options.work.mkdir(parents=True, exist_ok=True)
@@ -273,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.resume:
         latents = Latents.load(encoded)
     else:
-        latents = encode_training_images(read_split(options.data / "train"), codec.to(device), config)
+        latents = encode_training_images(split, codec.to(device), config)
         latents.save(encoded)
     trainer = Trainer(config, latents, device)
     if options.resume:
@@ -284,7 +287,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{config}\n{unique_parameters(trainer.model):,} parameters, {len(latents.labels):,} latents, {device}",
         flush=True,
     )
-    run(trainer, codec.cpu(), out=options.out, checkpoint=checkpoint, save_minutes=options.save_minutes)
+    fresh = ModelFolder(
+        transformer=trainer.averaged_model(), codec=codec.cpu(), scale=latents.scale, class_names=class_names
+    )
+    run(trainer, fresh, out=options.out, checkpoint=checkpoint, save_minutes=options.save_minutes)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train on the sign digits."""
+    data = Path("examples/data/sign_digits")
+    config, options = parse(arguments, description="train the denoiser of the mini pack", data=data)
+    train_on(read_split(options.data / "train"), DIGITS, config, options)
 
 
 if __name__ == "__main__":

@@ -63,11 +63,8 @@ class _Admitted:
 
     def rows(self, share: Share) -> dict[str, Array]:
         """What it feeds to a run."""
-        return (
-            {name: array[share.start : share.stop] for name, array in self.feeds.items()}
-            if self.batched
-            else self.feeds
-        )
+        own = slice(share.start, share.stop) if self.batched else slice(None)
+        return {name: array[own] for name, array in self.feeds.items()}
 
 
 class CallServer:
@@ -186,7 +183,7 @@ def _run_together(calls: Sequence[_Admitted], shares: Sequence[Share]) -> None:
     """
     first = calls[0]
     parts = [call.rows(share) for call, share in zip(calls, shares, strict=True)]
-    feeds = parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    feeds = {name: _joined([part[name] for part in parts]) for name in parts[0]}
     made = _run(first.answering, first.call.call, feeds)
     at = 0
     for call, share in zip(calls, shares, strict=True):
@@ -211,12 +208,13 @@ def _run(answering: PackCalls, call: str, feeds: dict[str, Array]) -> dict[str, 
 
 def _answered(call: _Admitted) -> worker_pb2.CallAnswered:
     outputs = call.answering.signatures[call.call.call].outputs
-    parts = call.made
-    joined = (
-        parts[0] if len(parts) == 1 else {one.name: np.concatenate([p[one.name] for p in parts]) for one in outputs}
-    )
-    tensors = [to_tensor(one.name, joined[one.name]) for one in outputs]
+    tensors = [to_tensor(one.name, _joined([part[one.name] for part in call.made])) for one in outputs]
     return worker_pb2.CallAnswered(id=call.call.id, outputs=tensors, batch=call.batch)
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """One after the other; a single one without a copy, whatever its dimensions."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _refused(call: worker_pb2.Call, error: LimbeckError) -> worker_pb2.CallAnswered:

@@ -5,18 +5,16 @@ The front asks before a call travels, the worker before it runs.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from math import prod
 
 from limbeck.backends.base import TensorSpec
 from limbeck_server.engines.signature import ITEM_NBYTES, TEXT, Signature
+from limbeck_server.engines.texts import split_texts
 from limbeck_server.rpc import worker_pb2
 
 Violation = tuple[str, str]
-"""What is wrong: a tensor's name, perhaps with a dot and its part, and for people what was found and what would work."""
-
-_LENGTH = struct.Struct("<I")
+"""What is wrong: a tensor's name, perhaps with its part (`latents.shape`), and for people what would work."""
 
 
 def violations(signature: Signature, tensors: Sequence[worker_pb2.Tensor]) -> list[Violation]:
@@ -29,8 +27,9 @@ def violations(signature: Signature, tensors: Sequence[worker_pb2.Tensor]) -> li
     if len(given) < len(tensors):
         found.append(("inputs", "two of them have the same name"))
     sizes: dict[str, tuple[int, str]] = {}
-    for name in wanted.keys() & given.keys():
-        found += _of_tensor(wanted[name], given[name], sizes)
+    for name, spec in wanted.items():
+        if name in given:
+            found += _of_tensor(spec, given[name], sizes)
     return sorted(found)
 
 
@@ -48,9 +47,8 @@ def _of_tensor(spec: TensorSpec, tensor: worker_pb2.Tensor, sizes: dict[str, tup
         return
     count = prod(tensor.shape)
     if spec.dtype == TEXT:
-        if (texts := _count_texts(tensor.data)) != count:
-            had = "no texts, each after its length as four bytes" if texts is None else f"{texts} texts"
-            yield f"{spec.name}.data", f"holds {had}; shape {list(tensor.shape)} has {count}"
+        if wrong := _wrong_texts(tensor.data, count):
+            yield f"{spec.name}.data", wrong
     elif len(tensor.data) != count * ITEM_NBYTES[spec.dtype]:
         needs = count * ITEM_NBYTES[spec.dtype]
         yield f"{spec.name}.data", f"has {len(tensor.data)} bytes; {spec.dtype} {list(tensor.shape)} has {needs}"
@@ -69,12 +67,9 @@ def _wrong_shape(spec: TensorSpec, tensor: worker_pb2.Tensor, sizes: dict[str, t
     return ""
 
 
-def _count_texts(data: bytes) -> int | None:
-    """How many texts `data` holds; None if it is no sequence of lengths and texts."""
-    at = count = 0
-    while at < len(data):
-        if at + _LENGTH.size > len(data):
-            return None
-        at += _LENGTH.size + _LENGTH.unpack_from(data, at)[0]
-        count += 1
-    return count if at == len(data) else None
+def _wrong_texts(data: bytes, wanted: int) -> str:
+    try:
+        found = sum(1 for _ in split_texts(data))
+    except ValueError as error:
+        return f"holds no texts, each after its length as four bytes: {error}"
+    return f"holds {found} texts; its shape has {wanted}" if found != wanted else ""

@@ -47,18 +47,22 @@ class WorkRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., beat: _Optional[_Union[Beat, _Mapping]] = ..., prepared: _Optional[_Union[Prepared, _Mapping]] = ..., unit_finished: _Optional[_Union[UnitFinished, _Mapping]] = ..., checkpoint_kept: _Optional[_Union[CheckpointKept, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., published: _Optional[_Union[Published, _Mapping]] = ..., lease_ended: _Optional[_Union[LeaseEnded, _Mapping]] = ..., call_answered: _Optional[_Union[CallAnswered, _Mapping]] = ..., engines_loaded: _Optional[_Union[EnginesLoaded, _Mapping]] = ...) -> None: ...
 
 class WorkResponse(_message.Message):
-    __slots__ = ("assignment", "stop", "call", "engine_change", "exit")
+    __slots__ = ("assignment", "stop", "call", "engine_change", "exit", "call_cancelled", "welcome")
     ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     ENGINE_CHANGE_FIELD_NUMBER: _ClassVar[int]
     EXIT_FIELD_NUMBER: _ClassVar[int]
+    CALL_CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
     assignment: Assignment
     stop: Stop
     call: Call
     engine_change: EngineChange
     exit: Exit
-    def __init__(self, assignment: _Optional[_Union[Assignment, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., engine_change: _Optional[_Union[EngineChange, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ...) -> None: ...
+    call_cancelled: CallCancelled
+    welcome: Welcome
+    def __init__(self, assignment: _Optional[_Union[Assignment, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., engine_change: _Optional[_Union[EngineChange, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., call_cancelled: _Optional[_Union[CallCancelled, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("worker", "pid", "device")
@@ -204,8 +208,20 @@ class LeaseEnded(_message.Message):
     peak_nbytes: int
     def __init__(self, lease: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., peak_nbytes: _Optional[int] = ...) -> None: ...
 
+class Welcome(_message.Message):
+    __slots__ = ("config_json",)
+    CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
+    config_json: str
+    def __init__(self, config_json: _Optional[str] = ...) -> None: ...
+
+class CallCancelled(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    def __init__(self, id: _Optional[int] = ...) -> None: ...
+
 class Assignment(_message.Message):
-    __slots__ = ("lease", "job", "kind", "spec_json", "prepared_json", "units", "finished")
+    __slots__ = ("lease", "job", "kind", "spec_json", "prepared_json", "units", "finished", "resources_json")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -213,6 +229,7 @@ class Assignment(_message.Message):
     PREPARED_JSON_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_JSON_FIELD_NUMBER: _ClassVar[int]
     lease: str
     job: str
     kind: str
@@ -220,7 +237,8 @@ class Assignment(_message.Message):
     prepared_json: str
     units: _containers.RepeatedCompositeFieldContainer[Unit]
     finished: _containers.RepeatedCompositeFieldContainer[UnitFinished]
-    def __init__(self, lease: _Optional[str] = ..., job: _Optional[str] = ..., kind: _Optional[str] = ..., spec_json: _Optional[str] = ..., prepared_json: _Optional[str] = ..., units: _Optional[_Iterable[_Union[Unit, _Mapping]]] = ..., finished: _Optional[_Iterable[_Union[UnitFinished, _Mapping]]] = ...) -> None: ...
+    resources_json: str
+    def __init__(self, lease: _Optional[str] = ..., job: _Optional[str] = ..., kind: _Optional[str] = ..., spec_json: _Optional[str] = ..., prepared_json: _Optional[str] = ..., units: _Optional[_Iterable[_Union[Unit, _Mapping]]] = ..., finished: _Optional[_Iterable[_Union[UnitFinished, _Mapping]]] = ..., resources_json: _Optional[str] = ...) -> None: ...
 
 class Stop(_message.Message):
     __slots__ = ("lease",)

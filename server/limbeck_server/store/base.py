@@ -11,7 +11,7 @@ that a clock that jumps loses nothing), and a front that starts frees every leas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -235,7 +235,7 @@ class SetRecord:
         job: The job that made it.
         owner: Of the job.
         path: Its folder.
-        files: Every file's path within the folder, with SHA-256 and length.
+        files: Every file's path within the folder, with SHA-256 and length. A page of many sets leaves them out.
         created_at: Seconds since 1970.
     """
 
@@ -249,7 +249,12 @@ class SetRecord:
 
 @dataclass(frozen=True)
 class Usage:
-    """What an owner has now, to be held against a quota."""
+    """What an owner has now, to be held against a quota.
+
+    Args:
+        unfinished_jobs: Jobs that are not final.
+        dataset_nbytes: What was uploaded; folders that were only registered do not count.
+    """
 
     unfinished_jobs: int
     dataset_nbytes: int
@@ -280,6 +285,7 @@ class Store(Protocol):
         """A job, and whether this call made it; a repeated (owner, request_id) gives the first one.
 
         Args:
+            request_id: The caller's word for this request; "" is never taken for a repetition.
             max_unfinished: The owner's quota, held in the same transaction.
 
         Raises:
@@ -352,6 +358,10 @@ class Store(Protocol):
         """A unit is whole: its images exist from now on. The last one makes `PUBLISH` (or the job's end) due."""
         ...
 
+    def finished_units(self, job: str) -> list[FinishedUnit]:
+        """The method's own units that are whole, by index, with their images."""
+        ...
+
     def published(self, token: str, distilled_set: SetRecord, result: Json) -> Job:
         """`PUBLISH` is done: the job has succeeded."""
         ...
@@ -359,13 +369,15 @@ class Store(Protocol):
     def free(self, token: str, *, retry: str = "", max_attempts: int = 3) -> Job:
         """End a lease; units of it that are not finished can be leased again.
 
+        `prepared`, `finish_unit` and `published` leave the lease to be ended by this.
+
         Args:
             retry: Why its holder failed, "" if it did not; a unit that failed `max_attempts` times fails the job.
         """
         ...
 
     def fail(self, token: str, failure: Failure) -> Job:
-        """End a lease and the job with it: it would fail again."""
+        """End a lease and the job with it: it would fail again. Every other lease of the job is lost."""
         ...
 
     def free_all(self) -> int:
@@ -408,7 +420,23 @@ class Store(Protocol):
         self, *, owner: str | None = None, limit: int = 50, after: str = ""
     ) -> tuple[list[SetRecord], str]: ...
 
+    def delete_distilled_set(self, distilled_set: str) -> None:
+        """Forget a distilled set.
+
+        Raises:
+            InUseError: An unfinished job reads it.
+        """
+        ...
+
     # the whole
+
+    def refers(self, digest: str) -> bool:
+        """Whether an image, a checkpoint or a unit's arrays lie at that address among the blobs."""
+        ...
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with a job's id after each call that added to its events, or forgot the job."""
+        ...
 
     def usage(self, owner: str) -> Usage: ...
 

@@ -33,6 +33,14 @@ class LeaseLostError(StoreError):
     """A lease was freed before its holder was done: what it brings is not taken."""
 
 
+class ImageTakenError(StoreError):
+    """A unit brings an image that another unit of its job has made already."""
+
+
+class RootInUseError(StoreError):
+    """Another server process works on this root folder."""
+
+
 class StoreFullError(StoreError):
     """No space is left for the ledger; nothing was changed."""
 

@@ -141,9 +141,7 @@ class Ledger:
                 )
 
     def _sign(self, migration: Migration, now: float) -> None:
-        self.run(
-            "insert_migration", version=migration.version, name=migration.name, digest=migration.digest, now=now
-        )
+        self.run("insert_migration", version=migration.version, name=migration.name, digest=migration.digest, now=now)
         self._connection.execute(f"PRAGMA user_version = {migration.version}")
         self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         _log.info("ledger_migrated path=%s migration=%s", self.path, migration.name)
@@ -165,7 +163,8 @@ class Ledger:
             return StoreFullError(f"the disk of {self.path} is full; nothing was changed. Make space and try again")
         if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             return StoreReadOnlyError(
-                f"the disk refuses {self.path}: {error}; nothing was changed. Make the folder writable, or mend the disk"
+                f"the disk refuses {self.path}: {error}; nothing was changed. "
+                "Make the folder writable, or mend the disk"
             )
         return StoreError(f"{self.path}: {error}")
 

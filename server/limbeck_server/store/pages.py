@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -14,22 +14,27 @@ from limbeck.errors import ConfigError
 FIRST = 2**63 - 1
 """Above every number, for lists that begin with the newest."""
 
-Row = TypeVar("Row")
+_DIGEST_DIGITS = 12
+
+Record = TypeVar("Record")
 
 
-def page_of(rows: Sequence[Row], limit: int, query: Sequence[Any], number: Callable[[Row], int]) -> tuple[Sequence[Row], str]:
+def page_of(
+    rows: Sequence[sqlite3.Row], limit: int, query: Sequence[Any], record: Callable[[sqlite3.Row], Record]
+) -> tuple[list[Record], str]:
     """What is shown of `limit` + 1 rows, and the text that asks for those behind them ("" if there are none).
 
     Args:
         rows: As the ledger gave them; the one above the limit only tells that there is more.
         limit: The most that are shown.
         query: What was asked, so that the text is not taken for another question.
-        number: A row's place in the list's order.
+        record: What a row is shown as.
     """
+    shown = [record(row) for row in rows[:limit]]
     if len(rows) <= limit:
-        return rows, ""
-    last = number(rows[limit - 1])
-    return rows[:limit], base64.urlsafe_b64encode(f"{_digest(query)}{last}".encode()).decode()
+        return shown, ""
+    last = rows[limit - 1]["number"]
+    return shown, base64.urlsafe_b64encode(f"{_digest(query)}{last}".encode()).decode()
 
 
 def number_before(text: str, query: Sequence[Any]) -> int:
@@ -44,12 +49,9 @@ def number_before(text: str, query: Sequence[Any]) -> int:
         digest, number = _split(base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode())
         if digest == _digest(query) and 0 < number <= FIRST:
             return number
-    except (ValueError, binascii.Error):
+    except ValueError:  # not base64, not text, not a number
         pass
     raise ConfigError(f"{text[:100]!r} is no page token of this list with these filters; use the last page's, or none")
-
-
-_DIGEST_DIGITS = 12
 
 
 def _split(text: str) -> tuple[str, int]:

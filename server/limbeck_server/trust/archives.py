@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import lzma
 import os
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from limbeck_server.trust.errors import ArchiveError
 from limbeck_server.trust.forward import BoundedFile, Forward
@@ -27,8 +26,11 @@ from limbeck_server.trust.forward import BoundedFile, Forward
 _CHUNK_NBYTES = 2**20
 _MAX_NAME_NBYTES = 1024
 _MAX_PART_NBYTES = 255
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+# RecursionError: tarfile calls itself for each header that comments on the next.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RecursionError)
+# Not LZMA, in zip or tar: an archive could ask for 4 GiB of dictionary.
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+_OPENERS: Mapping[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class Unpacked:
 
 
 def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> Unpacked:
-    """Unpack a zip or tar file (plain, or packed with gzip, bzip2 or xz) into a folder that is there.
+    """Unpack a zip or tar file (plain, or packed with gzip or bzip2) into a folder that is there.
 
     What the archive says of owners, times and permissions is not taken over.
 
@@ -73,14 +75,18 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits | None = None) -> 
     target = _Target(folder, limits, limits.allowed_nbytes(archive.stat().st_size))
     try:
         with BoundedFile(archive) as file:
-            magic = file.read(6)
+            magic = file.read(4)
             file.seek(0)
             if magic.startswith(b"PK"):
                 _unpack_zip(file, target)
             else:
                 _unpack_tar(file, magic, target)
     except _DAMAGED as error:
-        raise ArchiveError(f"the archive is damaged, or neither zip nor tar: {error}") from error
+        raise _damaged(error) from error
+    except OSError as error:
+        if error.errno is not None:  # the disk's; gzip and bz2 give none
+            raise
+        raise _damaged(error) from error
     return Unpacked(target.num_files, target.nbytes)
 
 
@@ -138,19 +144,21 @@ def _unpack_zip(file: IO[bytes], target: _Target) -> None:
                 raise _unwanted(entry.filename)
             if entry.flag_bits & 1:
                 raise ArchiveError(f"{entry.filename!r} is encrypted; pack it without a password")
+            if entry.compress_type not in _ZIP_METHODS:
+                raise ArchiveError(f"{entry.filename!r} is packed in an unusual way; use deflate, or no compression")
             path = target.enter(entry.orig_filename)
             if entry.is_dir():
                 target.make_folder(path)
-                continue
-            try:
+            else:
                 with packed.open(entry) as source:
                     target.write(path, source)
-            except NotImplementedError as error:
-                raise ArchiveError(f"{entry.filename!r} is packed in a way that is not known here: {error}") from error
 
 
 def _unpack_tar(file: IO[bytes], magic: bytes, target: _Target) -> None:
-    with _decompressed(file, magic) as stream, tarfile.open(fileobj=Forward(stream, target.allowed_nbytes)) as packed:
+    with (
+        _decompressed(file, magic) as stream,
+        tarfile.open(fileobj=Forward(stream, target.allowed_nbytes), mode="r:") as packed,
+    ):
         for entry in packed:
             if not (entry.isreg() or entry.isdir()) or entry.issparse():
                 raise _unwanted(entry.name)
@@ -165,7 +173,7 @@ def _unpack_tar(file: IO[bytes], magic: bytes, target: _Target) -> None:
                 target.make_folder(path)
             else:
                 target.write(path, source)
-            packed.members.clear()  # or a million entries stay in memory
+            packed.members.clear()  # type: ignore[attr-defined]  # or a million entries stay in memory
 
 
 @contextmanager
@@ -193,6 +201,10 @@ def _parts(name: str, max_depth: int) -> list[str]:
     if len(parts) > max_depth or any(len(os.fsencode(part)) > _MAX_PART_NBYTES for part in parts):
         raise ArchiveError(f"{name[:80]!r} is nested in more than {max_depth} folders, or a part of it is too long")
     return parts
+
+
+def _damaged(error: Exception) -> ArchiveError:
+    return ArchiveError(f"the archive is damaged, or neither zip nor tar: {error}")
 
 
 def _unwanted(name: str) -> ArchiveError:

@@ -8,22 +8,23 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 
 from limbeck_server.trust.handlers import Around, around, is_streaming, refusing
 from limbeck_server.trust.identity import ANYBODY, Identity, act_as
 from limbeck_server.trust.quotas import Streams, TooManyStreams
-from limbeck_server.trust.refusal import Refusal, abort
 from limbeck_server.trust.scopes import needed
+from limbeck_server.wire.errors import abort
+from limbeck_server.wire.refusal import Refusal
 
 _log = logging.getLogger(__name__)
 
 _NOBODY = Identity("", frozenset())
 _RETRY_SECONDS = 5.0
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Tokens(Protocol):
@@ -34,7 +35,7 @@ class Tokens(Protocol):
         ...
 
 
-class Authorization(grpc.aio.ServerInterceptor):
+class Authorization(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Lets callers in by token and scope, within their number of streams.
 
     Args:

@@ -22,9 +22,9 @@ def check_exposure(address: str, *, tls: bool, tokens: bool, insecure: bool = Fa
     """
     if is_local(address) or insecure or (tls and tokens):
         return
-    missing = " and ".join(name for name, there in (("TLS", tls), ("tokens", tokens)) if not there)
+    missing = " and no ".join(name for name, there in (("TLS", tls), ("tokens", tokens)) if not there)
     raise ExposureError(
-        f"other machines can reach {address}, and {missing} {'are' if ' and ' in missing else 'is'} missing\n"
+        f"other machines can reach {address}, and it has no {missing}\n"
         "give --tls-certificate, --tls-key and --tokens; listen on 127.0.0.1; or say --insecure if a network that you "
         "trust keeps strangers out"
     )

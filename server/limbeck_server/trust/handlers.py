@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 
-Around = Callable[[grpc.aio.ServicerContext[Any, Any]], AbstractAsyncContextManager[None]]
+Around = Callable[[Any], AbstractAsyncContextManager[None]]
+"""Given the `ServicerContext` of a call, what is held around it."""
 
 
 def around(handler: grpc.RpcMethodHandler[Any, Any], enter: Around) -> grpc.RpcMethodHandler[Any, Any]:

@@ -34,8 +34,8 @@ class AllowedRoots:
         """
         if not self._roots:
             raise PathRefusedError("this server reads no folders of its own; upload the images instead")
-        if "\0" in text or len(os.fsencode(text)) > _MAX_LENGTH:
-            raise PathRefusedError("the path has a NUL character or is too long")
+        if not text.isprintable() or len(text) > _MAX_LENGTH:
+            raise PathRefusedError("the path has characters that nobody can read, or is too long")
         if not os.path.isabs(text) or ".." in Path(text).parts:
             raise PathRefusedError(f"{text!r} must be an absolute path without '..'")
         path = Path(os.path.realpath(text))
@@ -61,11 +61,11 @@ class AllowedRoots:
                 path = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
                 if not self._below(Path(path)):
                     raise PathRefusedError(f"the link {entry.path!r} leads out of the folders that are allowed")
-                if entry.is_dir():
+                if os.path.isdir(path):
                     if path not in seen:
                         waiting.append(path)
                         seen.add(path)
-                elif not entry.is_file():
+                elif not os.path.isfile(path):
                     raise PathRefusedError(f"{entry.path!r} is neither a folder nor a file")
 
     def _below(self, path: Path) -> bool:

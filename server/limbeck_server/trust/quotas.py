@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from limbeck_server.trust.identity import Identity
 
 
-class TooManyStreams(Exception):  # noqa: N818 - it never leaves this package
+class TooManyStreams(Exception):
     """The caller has as many streams open as it may; `limit` says how many."""
 
     def __init__(self, limit: int) -> None:

@@ -10,10 +10,16 @@ _HEALTH = "/grpc.health.v1.Health/"
 _KSERVE = "/inference.GRPCInferenceService/"
 
 _READ = {
-    "JobService": ("GetJob", "ListJobs", "WatchJob"),
+    "JobService": ("GetJob", "ListJobs", "ListJobEvents", "WatchJob"),
     "PackService": ("ListPacks", "GetPack", "ListEngines", "GetEngine"),
     "DatasetService": ("GetDataset", "ListDatasets"),
-    "DistilledSetService": ("GetDistilledSet", "ListDistilledSets", "StreamImages", "DownloadArtifact"),
+    "DistilledSetService": (
+        "GetDistilledSet",
+        "ListDistilledSets",
+        "ListArtifacts",
+        "StreamImages",
+        "DownloadArtifact",
+    ),
     "ServerService": ("GetServerInfo",),
 }
 _SUBMIT = {

@@ -46,6 +46,8 @@ class ServerTls:
     def http_context(self) -> ssl.SSLContext:
         """A context for an HTTPS server; it also wants a client's certificate where gRPC does.
 
+        A renewed certificate is noticed by one connection and used from the next.
+
         Raises:
             CertificateError: The files cannot be used.
         """

@@ -134,7 +134,9 @@ def add_token(path: Path, name: str, scope: Scope, quotas: Quotas | None = None)
     text = ""
     if path.exists():
         if name in {identity.name for identity in read_tokens(path).values()}:
-            raise TokenFileError(f"{path} has a token named '{name}' already; remove its section, or choose another name")
+            raise TokenFileError(
+                f"{path} has a token named '{name}' already; remove its section, or choose another name"
+            )
         text = path.read_text("utf-8").rstrip() + "\n\n"
     token = new_token()
     lines = [f'[tokens."{name}"]', f'sha256 = "{_digest(token)}"', f'scope = "{scope}"']

@@ -32,6 +32,9 @@ SELECT count(*) AS leases FROM lease WHERE job = :job;
 -- name: units_of_lease
 SELECT * FROM unit WHERE lease = :token ORDER BY number;
 
+-- name: held_unit
+SELECT number FROM unit WHERE job = :job AND number = :number AND lease = :token;
+
 -- name: keep_checkpoint
 UPDATE unit SET checkpoint = :digest WHERE job = :job AND number = :number;
 

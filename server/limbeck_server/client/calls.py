@@ -1,0 +1,100 @@
+"""Calls over a channel: with the token, a deadline and retries; and streams that go on after a broken connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from limbeck_server.client.connection import Connection
+from limbeck_server.client.errors import ServerError, server_error
+from limbeck_server.client.retry import Patience
+
+
+class Calls:
+    """The calls of one client. It belongs to the event loop on which it is first used."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Nothing is opened yet."""
+        self.connection = connection
+        self._channel: grpc.aio.Channel | None = None
+
+    def stub(self, kind: Callable[[grpc.aio.Channel], Any]) -> Any:
+        """The stub of a service, on the channel, which is opened if it is not."""
+        if self._channel is None:
+            self._channel = self.connection.open()
+        return kind(self._channel)
+
+    def patience(self) -> Patience:
+        """As much as a call of this client has."""
+        return Patience(self.connection.timeout_seconds)
+
+    async def close(self) -> None:
+        """Close the channel; calls that are under way end."""
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    async def unary(self, method: Any, request: Any) -> Any:
+        """The answer to one request, which must be one that can be repeated.
+
+        Raises:
+            ServerError: The server refused, or did not answer within the connection's `timeout_seconds`.
+        """
+        patience = self.patience()
+        while True:
+            try:
+                return await self._once(method, request, patience.left_seconds)
+            except ServerError as error:
+                await patience.wait(error)
+
+    async def delete(self, method: Any, request: Any) -> None:
+        """A request that removes something. What a repeated request does not find was removed by the one before."""
+        patience = self.patience()
+        while True:
+            try:
+                await self._once(method, request, patience.left_seconds)
+                return
+            except ServerError as error:
+                if error.code == "NOT_FOUND" and patience.attempts:
+                    return
+                await patience.wait(error)
+
+    async def stream(self, method: Any, request_now: Callable[[], Any]) -> AsyncIterator[Any]:
+        """The messages of a stream, which is opened again where it breaks.
+
+        Args:
+            method: The stub's.
+            request_now: Makes the request that goes on after the last message that was taken.
+
+        Raises:
+            ServerError: The server refused, or was away for `timeout_seconds`.
+        """
+        patience = self.patience()
+        while True:
+            call = method(request_now(), metadata=self.connection.metadata())
+            try:
+                async for message in call:
+                    patience.renew()
+                    yield message
+                return
+            except grpc.aio.AioRpcError as error:
+                await patience.wait(server_error(error))
+            finally:
+                call.cancel()
+
+    async def pages(self, method: Any, request: Any) -> AsyncIterator[Any]:
+        """The answers of a list, page by page. `request` is changed."""
+        while True:
+            page = await self.unary(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def _once(self, method: Any, request: Any, timeout_seconds: float) -> Any:
+        try:
+            return await method(request, timeout=timeout_seconds, metadata=self.connection.metadata())
+        except grpc.aio.AioRpcError as error:
+            raise server_error(error) from error

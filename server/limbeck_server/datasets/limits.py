@@ -1,0 +1,38 @@
+"""What a server takes of datasets at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from limbeck.budget import MIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetLimits:
+    """Limits of datasets.
+
+    Args:
+        upload_nbytes: Of an uploaded file.
+        chunk_nbytes: Of a piece of it.
+        max_pixels: Of an image, width times height.
+        unpacked_nbytes: Of all that comes out of an archive.
+        num_entries: Files and folders in an archive.
+        reserve_nbytes: Of the disk, which uploads leave free for the ledger and the jobs.
+        sync_nbytes: After so many bytes of an upload the disk is waited for and the ledger told,
+        sync_seconds: or after so long.
+        idle_seconds: An upload's stream that brings nothing for so long is ended.
+        check_seconds: Looking through a dataset may be silent for so long.
+        retry_seconds: How long a dataset that cannot be looked through now, as the disk is full, waits.
+    """
+
+    upload_nbytes: int = 256 * 1024 * MIB
+    chunk_nbytes: int = 4 * MIB
+    max_pixels: int = 64_000_000
+    unpacked_nbytes: int = 512 * 1024 * MIB
+    num_entries: int = 2_000_000
+    reserve_nbytes: int = 256 * MIB
+    sync_nbytes: int = 16 * MIB
+    sync_seconds: float = 5.0
+    idle_seconds: float = 60.0
+    check_seconds: float = 900.0
+    retry_seconds: float = 30.0

@@ -1,0 +1,138 @@
+"""The side task that looks through a dataset: is it what it says it is, and which of its images can be read?
+
+    {"path": …, "roots": […]}                            a file or folder of the operator's, that must lie below a root
+    {"upload": …, "file_name": …, "folder": …}           an upload, that is put into a new folder: unpacked, or as it is
+
+Both with "max_pixels", the limit on an image's width times height, and an upload with "max_entries" and "max_nbytes" of
+what comes out of it. The answer has "path" (of an upload, within its folder), "nbytes", "num_images", "num_classes",
+and "unreadable", pairs of an image's name and the reason.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.data.decode import MAX_PIXELS
+from limbeck.data.normalization import NORMALIZATIONS
+from limbeck.data.source import check, open_source
+from limbeck.data.stored import StoredSource
+from limbeck.errors import DataError, OutputError
+from limbeck_server.datasets.file_names import FileName
+from limbeck_server.side.failures import plain
+from limbeck_server.side.tasks import Json, Report
+from limbeck_server.trust.archives import ArchiveLimits, unpack
+from limbeck_server.trust.paths import AllowedRoots
+
+
+def check_dataset(payload: Json, report: Report) -> dict[str, Any]:
+    """Look through a dataset, see the module.
+
+    Raises:
+        DataError: It cannot be used at all: of no kind that can be read, outside the roots, a harmful archive, a class
+            without a single readable image.
+        OutputError: There is no space to unpack it.
+    """
+    if "upload" in payload:
+        return _check_upload(payload, report)
+    roots = AllowedRoots([Path(root) for root in payload["roots"]])
+    place = roots.resolve(payload["path"])
+    if place.is_dir():
+        roots.check_tree(place)
+    return {"path": str(place), **_looked_through(place, payload, report)}
+
+
+def _check_upload(payload: Json, report: Report) -> dict[str, Any]:
+    folder = Path(payload["folder"])
+    name = FileName.parse(payload["file_name"])
+    try:
+        with _full_disk_told(folder):
+            place = _laid_out(Path(payload["upload"]), name, folder, payload)
+            os.sync()  # one wait for all of its files, before the ledger says that they are there
+        found = _looked_through(place, payload, report)
+    except DataError as error:
+        # Where the server keeps it is nobody's business.
+        raise DataError(str(error).replace(f"{folder}{os.sep}", "")) from error
+    return {"path": str(place.relative_to(folder)), **found}
+
+
+def _laid_out(upload: Path, name: FileName, folder: Path, payload: Json) -> Path:
+    """The uploaded file below `folder` as `open_source` wants it, and where."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if name.is_archive:
+        place = folder / name.stem
+        place.mkdir()
+        unpack(upload, place, ArchiveLimits(max_entries=payload["max_entries"], max_nbytes=payload["max_nbytes"]))
+        return _inner(place)
+    place = folder / name.text
+    try:
+        os.link(upload, place)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(upload, place)
+    return place
+
+
+def _inner(folder: Path) -> Path:
+    """The folder that has the classes: packing a folder, people often pack the folder around it too."""
+    while True:
+        entries = [entry for entry in folder.iterdir() if not _is_clutter(entry.name)]
+        if len(entries) == 1 and entries[0].is_file() and FileName.fits(entries[0].name):
+            return entries[0]
+        if len(entries) != 1 or not entries[0].is_dir() or not _has_folder(entries[0]):
+            return folder
+        folder = entries[0]
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _has_folder(folder: Path) -> bool:
+    return any(entry.is_dir() and not _is_clutter(entry.name) for entry in folder.iterdir())
+
+
+def _looked_through(place: Path, payload: Json, report: Report) -> dict[str, Any]:
+    source = _opened(place, payload.get("max_pixels", MAX_PIXELS))
+    source = check(source, skip_unreadable=True, on_progress=lambda done, total: report("checking", done, total))
+    return {
+        "nbytes": _nbytes(place),
+        "num_images": sum(len(source.names(class_id)) for class_id in range(len(source.class_names))),
+        "num_classes": len(source.class_names),
+        "unreadable": [[plain(name), plain(reason)] for name, reason in source.skipped],
+    }
+
+
+def _opened(place: Path, max_pixels: int) -> StoredSource:
+    """The source. Arrays whose pixels are normalized are opened as such: in which way only a job says."""
+    source = open_source(place, max_pixels=max_pixels)
+    _, first = next(source.pictures(0))
+    if isinstance(first, np.ndarray) and first.dtype.kind == "f" and not (first.min() >= 0 and first.max() <= 1):
+        return open_source(place, max_pixels=max_pixels, normalization=NORMALIZATIONS["raw"])
+    return source
+
+
+def _nbytes(place: Path) -> int:
+    if place.is_file():
+        return place.stat().st_size
+    return sum(
+        os.lstat(os.path.join(parent, name)).st_size for parent, _, names in os.walk(place) for name in names
+    )
+
+
+@contextmanager
+def _full_disk_told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(folder.parent).free
+            raise OutputError(f"no space to unpack the dataset: the server's disk has {free:,} bytes free") from error
+        raise

@@ -1,0 +1,39 @@
+"""Distilled sets and their images: the ledger's records to messages."""
+
+from __future__ import annotations
+
+from limbeck_server.rpc import sets_pb2
+from limbeck_server.store.base import SetRecord, StoredImage
+from limbeck_server.wire.names import job_name, set_name
+from limbeck_server.wire.structs import struct_of
+from limbeck_server.wire.times import timestamp_of
+
+
+def set_message(record: SetRecord) -> sets_pb2.DistilledSet:
+    """A distilled set, without its files, of which there can be many."""
+    return sets_pb2.DistilledSet(
+        name=set_name(record.id),
+        owner=record.owner,
+        job=job_name(record.job),
+        create_time=timestamp_of(record.created_at),
+        num_files=len(record.files),
+        nbytes=sum(nbytes for _, nbytes in record.files.values()),
+    )
+
+
+def artifact_message(path: str, digest: str, nbytes: int) -> sets_pb2.Artifact:
+    """A file of a set."""
+    return sets_pb2.Artifact(path=path, nbytes=nbytes, sha256=digest)
+
+
+def image_message(number: int, image: StoredImage, png: bytes) -> sets_pb2.Image:
+    """An image with its file, and its number in the stream's order."""
+    return sets_pb2.Image(
+        number=number,
+        label=image.label,
+        class_name=str(image.row["class_name"]),
+        position=image.position,
+        png=png,
+        sha256=image.digest,
+        row=struct_of(image.row),
+    )

@@ -1,0 +1,110 @@
+"""Which engines are loaded, on the shipped pack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from limbeck.backends.onnxruntime import OnnxRuntime
+from limbeck.errors import EngineError, MemoryLimitError
+from limbeck_server.engines.table import EngineTable
+from limbeck_server.store.errors import NotFoundError
+from support.call_workers import table
+
+LATENTS = np.zeros((1, 16, 8, 8), np.float32)
+
+
+@pytest.fixture
+def engines() -> Iterator[EngineTable]:
+    made = table()
+    yield made
+    made.close()
+
+
+def roles(engines: EngineTable) -> list[str]:
+    return [one.role for one in engines.loaded]
+
+
+def test_nothing_is_loaded_before_it_is_asked_for(engines: EngineTable) -> None:
+    assert "decode" in engines.calls("mini").signatures
+    assert roles(engines) == []
+
+
+def test_an_engine_is_loaded_by_its_first_run(engines: EngineTable) -> None:
+    engines.run("mini", "decoder", {"latents": LATENTS})
+    assert roles(engines) == ["decoder"]
+
+
+def test_an_engine_is_loaded_once(engines: EngineTable) -> None:
+    assert engines.load("mini", "decoder") is engines.load("mini", "decoder")
+
+
+def test_a_loaded_engine_says_its_key(engines: EngineTable) -> None:
+    key = engines.key("mini", "decoder")
+    assert engines.load("mini", "decoder").key == key == engines.loaded[0].key
+
+
+def test_an_unloaded_engine_is_closed(engines: EngineTable) -> None:
+    engine = engines.load("mini", "decoder")
+    engines.unload("mini", "decoder")
+    assert roles(engines) == []
+    with pytest.raises(EngineError, match="is closed"):
+        engine.run({"latents": LATENTS})
+
+
+def test_unloading_what_is_not_loaded_does_nothing(engines: EngineTable) -> None:
+    engines.unload("mini", "decoder")
+    assert roles(engines) == []
+
+
+def test_an_engine_that_was_unloaded_runs_again(engines: EngineTable) -> None:
+    before = engines.run("mini", "decoder", {"latents": LATENTS})["pixels"]
+    engines.unload("mini", "decoder")
+    assert np.array_equal(engines.run("mini", "decoder", {"latents": LATENTS})["pixels"], before)
+
+
+def test_the_least_recently_used_goes_where_the_limit_asks_for_it() -> None:
+    engines = table(limit_nbytes=100 * 2**20)
+    engines.load("mini", "encoder")
+    engines.load("mini", "decoder")
+    engines.load("mini", "encoder")
+    engines.run(
+        "mini",
+        "gradient",
+        {"pixels": np.zeros((1, 3, 224, 224), np.float32), "cotangent": np.ones((1, 1280), np.float32)},
+    )
+    while len(roles(engines)) == 3:
+        pytest.skip("this runtime needs so little that nothing has to go")
+    assert roles(engines)[-1] == "gradient"
+    assert "decoder" not in roles(engines)
+    engines.close()
+
+
+def test_an_engine_whose_files_exceed_the_limit_is_refused() -> None:
+    engines = table(limit_nbytes=2**16)
+    with pytest.raises(
+        MemoryLimitError, match="'backbone' of pack 'mini' has files of .* direct calls may take 64 KiB"
+    ):
+        engines.load("mini", "backbone")
+
+
+def test_a_pack_of_an_unknown_name_is_refused_even_if_such_a_folder_exists(engines: EngineTable) -> None:
+    with pytest.raises(NotFoundError, match="there is no pack '/'; there are: mini"):
+        engines.load("/", "decoder")
+
+
+def test_a_role_that_the_pack_lacks_is_refused(engines: EngineTable) -> None:
+    with pytest.raises(NotFoundError, match="pack 'mini' has no engine 'shallow'; it has: conditioner"):
+        engines.load("mini", "shallow")
+
+
+class WrongGradients(OnnxRuntime):
+    gradients = False
+
+
+def test_a_backend_with_wrong_gradients_is_not_asked_for_one() -> None:
+    engines = table(backend=WrongGradients())
+    with pytest.raises(EngineError, match="wrong gradients"):
+        engines.load("mini", "gradient")
