@@ -14,12 +14,12 @@ lock() {
 lock docker/build-requirements.txt --python-version 3.11 docker/build-requirements.in
 # the same file for amd64 and arm64: both resolve to the same versions, and hashes of all platforms are in it
 lock docker/cpu/requirements.txt --python-version 3.11 --python-platform x86_64-manylinux_2_36 \
-    --extra server --extra text pyproject.toml
+    --extra server --extra text --extra otel pyproject.toml
 # onnxruntime-gpu takes onnxruntime's place in CUDA's image, and what the device builds takes it in Jetson's
 lock docker/cuda/requirements.txt --python-version 3.12 --python-platform x86_64-manylinux_2_39 \
-    --extra server --extra text --extra tensorrt-rtx --no-emit-package onnxruntime \
+    --extra server --extra text --extra otel --extra tensorrt-rtx --no-emit-package onnxruntime \
     pyproject.toml docker/cuda/requirements.in
 lock docker/jetson/onnxruntime-build-requirements.txt --python-version 3.11 \
     --python-platform aarch64-manylinux_2_35 docker/jetson/onnxruntime-build-requirements.in
 lock docker/jetson/requirements.txt --python-version 3.11 --python-platform aarch64-manylinux_2_35 \
-    --extra server --extra text --no-emit-package onnxruntime pyproject.toml
+    --extra server --extra text --extra otel --no-emit-package onnxruntime pyproject.toml

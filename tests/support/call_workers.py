@@ -1,4 +1,4 @@
-"""Workers that answer direct calls for real, each a `CallServer` on a thread of this process, and the front over them."""
+"""Workers that answer direct calls, each a real `CallServer` on a thread of this process, and the front over them."""
 
 from __future__ import annotations
 

@@ -9,9 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from limbeck.budget import format_nbytes, parse_nbytes
-from limbeck.memory.process import PeakMeter, limited
 from limbeck.methods import make_method
-from limbeck.pack import Pack
 from limbeck_server.cli.options import (
     BackendOption,
     BackendSetOption,
@@ -38,9 +36,7 @@ from limbeck_server.cli.options import (
 )
 from limbeck_server.cli.report import JsonOption, parse_settings, reporting
 from limbeck_server.jobs import DistillJob
-from limbeck_server.runner.local import checked_source
-from limbeck_server.runner.planning import Planner, describe
-from limbeck_server.runner.ready import make_ready
+from limbeck_server.runner.planned import plan_job
 
 
 def plan(
@@ -87,42 +83,27 @@ def plan(
             skip_unreadable=skip_unreadable,
             reading=reading_of(image_column, label_column, normalization, class_names),
         )
-        make_ready(job.method, job.budget_nbytes)
-        with limited(job.budget_nbytes), PeakMeter() as meter, report.progress():
-            opened = Pack.open(pack)
-            job.check_step_cache(opened.manifest)
-            source, picture_nbytes = checked_source(job, meter, report.step)
-            planner = Planner(
-                pack=opened,
-                backend=job.backend,
-                budget_nbytes=job.budget_nbytes,
-                bucket=bucket,
-                step_cache=job.step_cache,
-                role_backends=job.role_backends,
-                on_progress=report.step,
-            )
-            found = planner.plan(job.method, source, picture_nbytes=picture_nbytes)
-        num_images = len(source.class_names) * ipc
-        size = opened.manifest.image_size or 0
-        disk_nbytes = num_images * 3 * size**2
-        fields = {**describe(found), "budget_nbytes": job.budget_nbytes, "disk_nbytes": disk_nbytes}
+        with report.progress():
+            fields: dict[str, Any] = plan_job(job, report.step)
         report.event("plan", **fields)
         report.table(
             "peak of memory",
             ["part", "bytes"],
-            [[part, format_nbytes(nbytes)] for part, nbytes in found.parts.items()]
-            + [["together", format_nbytes(found.peak_nbytes)]],
+            [[part, format_nbytes(nbytes)] for part, nbytes in fields["parts"].items()]
+            + [["together", format_nbytes(fields["peak_nbytes"])]],
             numbers=True,
         )
-        if found.stages:
+        if fields["stages"]:
             report.table(
                 "peak of each engine's turn",
                 ["engine", "bytes"],
-                [[role, format_nbytes(nbytes)] for role, nbytes in found.stages.items()],
+                [[role, format_nbytes(nbytes)] for role, nbytes in fields["stages"].items()],
                 numbers=True,
             )
         report.say(plan_line(fields))
-        report.say(f"engines take {_time(found.seconds)}, images at most {format_nbytes(disk_nbytes)} of disk")
+        report.say(
+            f"engines take {_time(fields['seconds'])}, images at most {format_nbytes(fields['disk_nbytes'])} of disk"
+        )
 
 
 def plan_line(fields: Mapping[str, Any]) -> str:

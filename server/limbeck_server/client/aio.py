@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, Unpack
 from uuid import uuid4
-
-from numpy.typing import ArrayLike
 
 from limbeck.errors import ConfigError
 from limbeck_server.client import downloads, uploads
 from limbeck_server.client.calls import Calls
 from limbeck_server.client.connection import Connection, Tls
-from limbeck_server.client.engines import Engines
-from limbeck_server.client.errors import JobError, data_loss
+from limbeck_server.client.engines import PAGE_SIZE, EngineClient
 from limbeck_server.client.jobs import (
     DistillOptions,
     EvaluateOptions,
@@ -22,49 +19,40 @@ from limbeck_server.client.jobs import (
     Job,
     Plan,
     event_from,
+    job_error,
     job_from,
     plan_from,
+    spec_of,
 )
-from limbeck_server.client.packs import EngineInfo, Pack, ServerInfo, engine_from, info_from, pack_from
 from limbeck_server.client.sets import (
     Dataset,
     DistilledImage,
     DistilledSet,
     dataset_from,
     image_from,
+    name_of,
     set_from,
 )
-from limbeck_server.client.tensors import Array
 from limbeck_server.client.uploads import OnProgress
 from limbeck_server.rpc import (
     datasets_pb2,
     datasets_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
-    packs_pb2,
-    packs_pb2_grpc,
     plans_pb2,
     plans_pb2_grpc,
-    server_pb2,
-    server_pb2_grpc,
     sets_pb2,
     sets_pb2_grpc,
 )
 from limbeck_server.store.base import JobState
 from limbeck_server.wire.jobs import state_value
-from limbeck_server.wire.names import engine_name, pack_name
-from limbeck_server.wire.refusal import Code, Refusal
-from limbeck_server.wire.specs import spec_message
-
-_PAGE = 200
-_Named = TypeVar("_Named", Job, Dataset, DistilledSet)
 
 
-def _silent(_stage: str, _done: int, _total: int) -> None:
+def silent(_stage: str, _done: int, _total: int) -> None:
     """Nobody wants to know."""
 
 
-class AsyncClient:
+class AsyncClient(EngineClient):
     """A server. It connects at its first call, on the event loop of that call; use it by `async with`.
 
     A call is repeated while the server cannot be reached, until `timeout_seconds` have passed; what it makes is made
@@ -100,8 +88,7 @@ class AsyncClient:
                 timeout_seconds=timeout_seconds,
             )
         )
-        self._calls = Calls(self.connection)
-        self._info: ServerInfo | None = None
+        super().__init__(Calls(self.connection))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.connection,))
@@ -115,13 +102,6 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connection; the next call opens it again."""
         await self._calls.close()
-
-    async def server_info(self) -> ServerInfo:
-        """What the server is and can do."""
-        stub = self._calls.stub(server_pb2_grpc.ServerServiceStub)
-        answer = await self._calls.unary(stub.GetServerInfo, server_pb2.GetServerInfoRequest())
-        self._info = info_from(answer.server)
-        return self._info
 
     # jobs
 
@@ -147,7 +127,7 @@ class AsyncClient:
         Raises:
             RequestError: An option cannot work; `violations` names it.
         """
-        spec = _spec("distill", {"method": method, "dataset": _name(dataset), **options})
+        spec = spec_of("distill", {"method": method, "dataset": name_of(dataset), **options})
         return await self._create(priority, request_id, distill=spec)
 
     async def submit_evaluation(
@@ -160,8 +140,8 @@ class AsyncClient:
         **options: Unpack[EvaluateOptions],
     ) -> Job:
         """Make a job that measures what distilled sets, which differ in their seed only, are worth; as `submit`."""
-        names = [_name(one) for one in sets]
-        spec = _spec("evaluate", {"distilled_sets": names, "test_dataset": _name(test_dataset), **options})
+        names = [name_of(one) for one in sets]
+        spec = spec_of("evaluate", {"distilled_sets": names, "test_dataset": name_of(test_dataset), **options})
         return await self._create(priority, request_id, evaluate=spec)
 
     async def plan(self, method: str, dataset: Dataset | str, **options: Unpack[DistillOptions]) -> Plan:
@@ -170,25 +150,25 @@ class AsyncClient:
         Raises:
             StateError: Nothing fits the budget; the message says what would.
         """
-        spec = _spec("distill", {"method": method, "dataset": _name(dataset), **options})
+        spec = spec_of("distill", {"method": method, "dataset": name_of(dataset), **options})
         stub = self._calls.stub(plans_pb2_grpc.PlanServiceStub)
         return plan_from((await self._calls.unary(stub.PlanJob, plans_pb2.PlanJobRequest(distill=spec))).plan)
 
     async def job(self, job: Job | str) -> Job:
         """A job as it stands now."""
-        return job_from((await self._calls.unary(self._jobs.GetJob, jobs_pb2.GetJobRequest(name=_name(job)))).job)
+        return job_from((await self._calls.unary(self._jobs.GetJob, jobs_pb2.GetJobRequest(name=name_of(job)))).job)
 
     async def jobs(self, states: Iterable[JobState | str] = ()) -> AsyncIterator[Job]:
         """The caller's jobs, newest first; those in one of `states`, or all."""
         values = [state_value(JobState(state)) for state in states]
-        request = jobs_pb2.ListJobsRequest(page_size=_PAGE, states=values)
+        request = jobs_pb2.ListJobsRequest(page_size=PAGE_SIZE, states=values)
         async for page in self._calls.pages(self._jobs.ListJobs, request):
             for message in page.jobs:
                 yield job_from(message)
 
     async def cancel(self, job: Job | str) -> Job:
         """Ask for a job's end, which comes within a step."""
-        answer = await self._calls.unary(self._jobs.CancelJob, jobs_pb2.CancelJobRequest(name=_name(job)))
+        answer = await self._calls.unary(self._jobs.CancelJob, jobs_pb2.CancelJobRequest(name=name_of(job)))
         return job_from(answer.job)
 
     async def delete(self, thing: Job | Dataset | DistilledSet | str) -> None:
@@ -197,7 +177,7 @@ class AsyncClient:
         Raises:
             StateError: The job is not final, or an unfinished job reads the dataset.
         """
-        name = _name(thing)
+        name = name_of(thing)
         method, request = {
             "jobs": (self._jobs.DeleteJob, jobs_pb2.DeleteJobRequest),
             "datasets": (self._datasets.DeleteDataset, datasets_pb2.DeleteDatasetRequest),
@@ -209,7 +189,7 @@ class AsyncClient:
 
     async def events(self, job: Job | str) -> AsyncIterator[Event]:
         """What has happened to a job until now, oldest first."""
-        request = jobs_pb2.ListJobEventsRequest(parent=_name(job), page_size=_PAGE)
+        request = jobs_pb2.ListJobEventsRequest(parent=name_of(job), page_size=PAGE_SIZE)
         async for page in self._calls.pages(self._jobs.ListJobEvents, request):
             for message in page.events:
                 yield event_from(message)
@@ -221,13 +201,10 @@ class AsyncClient:
             job: Which.
             after: The sequence number of the last event that the caller has.
         """
-        name, last = _name(job), after
-        async for message in self._calls.stream(
-            self._jobs.WatchJob, lambda: jobs_pb2.WatchJobRequest(name=name, after_sequence=last)
-        ):
-            event = event_from(message.event)
-            last = event.sequence or last
-            yield event
+        request = jobs_pb2.WatchJobRequest(name=name_of(job), after_sequence=after)
+        async for message in self._calls.stream(self._jobs.WatchJob, request):
+            request.after_sequence = message.event.sequence or request.after_sequence
+            yield event_from(message.event)
 
     async def wait(self, job: Job | str) -> Job:
         """Wait until a job has succeeded.
@@ -252,13 +229,10 @@ class AsyncClient:
         Raises:
             StateError: After the images of a job that failed or was cancelled.
         """
-        name, last = _name(job), after
-        async for message in self._calls.stream(
-            self._sets.StreamImages, lambda: sets_pb2.StreamImagesRequest(name=name, after_number=last)
-        ):
-            image = image_from(message.image)
-            last = image.number
-            yield image
+        request = sets_pb2.StreamImagesRequest(name=name_of(job), after_number=after)
+        async for message in self._calls.stream(self._sets.StreamImages, request):
+            request.after_number = message.image.number
+            yield image_from(message.image)
 
     # datasets
 
@@ -273,7 +247,7 @@ class AsyncClient:
         return await uploads.ready(self._calls, dataset_from(answer.dataset))
 
     async def upload_dataset(
-        self, path: str | Path, *, display_name: str = "", on_progress: OnProgress = _silent
+        self, path: str | Path, *, display_name: str = "", on_progress: OnProgress = silent
     ) -> Dataset:
         """Bring a file, or a folder as a zip, to the server, and wait until it has looked through it.
 
@@ -296,12 +270,12 @@ class AsyncClient:
 
     async def dataset(self, dataset: Dataset | str) -> Dataset:
         """A dataset as it stands now."""
-        request = datasets_pb2.GetDatasetRequest(name=_name(dataset))
+        request = datasets_pb2.GetDatasetRequest(name=name_of(dataset))
         return dataset_from((await self._calls.unary(self._datasets.GetDataset, request)).dataset)
 
     async def datasets(self) -> AsyncIterator[Dataset]:
         """The caller's datasets, newest first."""
-        request = datasets_pb2.ListDatasetsRequest(page_size=_PAGE)
+        request = datasets_pb2.ListDatasetsRequest(page_size=PAGE_SIZE)
         async for page in self._calls.pages(self._datasets.ListDatasets, request):
             for message in page.datasets:
                 yield dataset_from(message)
@@ -310,18 +284,18 @@ class AsyncClient:
 
     async def distilled_set(self, distilled_set: DistilledSet | str) -> DistilledSet:
         """A distilled set."""
-        request = sets_pb2.GetDistilledSetRequest(name=_name(distilled_set))
+        request = sets_pb2.GetDistilledSetRequest(name=name_of(distilled_set))
         return set_from((await self._calls.unary(self._sets.GetDistilledSet, request)).distilled_set)
 
     async def distilled_sets(self) -> AsyncIterator[DistilledSet]:
         """The caller's distilled sets, newest first."""
-        request = sets_pb2.ListDistilledSetsRequest(page_size=_PAGE)
+        request = sets_pb2.ListDistilledSetsRequest(page_size=PAGE_SIZE)
         async for page in self._calls.pages(self._sets.ListDistilledSets, request):
             for message in page.distilled_sets:
                 yield set_from(message)
 
     async def download(
-        self, distilled_set: DistilledSet | Job | str, out: str | Path, *, on_progress: OnProgress = _silent
+        self, distilled_set: DistilledSet | Job | str, out: str | Path, *, on_progress: OnProgress = silent
     ) -> Path:
         """Fetch a set, or that of a job, into the folder `out`: the same files as `limbeck distill` writes.
 
@@ -331,78 +305,13 @@ class AsyncClient:
             OutputError: `out` exists, another process fetches it, or the disk refuses.
             JobError: The job has made no set.
         """
-        name = _name(distilled_set)
+        name = name_of(distilled_set)
         if name.startswith("jobs/"):
             job = await self.job(name)
             if job.distilled_set is None:
                 raise job_error(job)
             name = job.distilled_set
         return await downloads.download(self._calls, name, Path(out), on_progress=on_progress)
-
-    # packs and engines
-
-    async def packs(self) -> AsyncIterator[Pack]:
-        """The server's packs, by name."""
-        async for page in self._calls.pages(self._packs.ListPacks, packs_pb2.ListPacksRequest(page_size=_PAGE)):
-            for message in page.packs:
-                yield pack_from(message)
-
-    async def engines(self, pack: str) -> AsyncIterator[EngineInfo]:
-        """The engines of a pack, by role."""
-        request = packs_pb2.ListEnginesRequest(parent=pack_name(pack), page_size=_PAGE)
-        async for page in self._calls.pages(self._packs.ListEngines, request):
-            for message in page.engines:
-                yield engine_from(message)
-
-    async def load_engine(self, pack: str, role: str) -> EngineInfo:
-        """Load an engine, so that the first call of it need not."""
-        request = packs_pb2.LoadEngineRequest(name=engine_name(pack, role))
-        return engine_from((await self._calls.unary(self._packs.LoadEngine, request)).engine)
-
-    async def unload_engine(self, pack: str, role: str) -> EngineInfo:
-        """Unload an engine, and give its memory back."""
-        request = packs_pb2.UnloadEngineRequest(name=engine_name(pack, role))
-        return engine_from((await self._calls.unary(self._packs.UnloadEngine, request)).engine)
-
-    async def denoise(
-        self,
-        pack: str,
-        latents: ArrayLike,
-        times: Sequence[int],
-        *,
-        class_ids: Sequence[int] | None = None,
-        texts: Sequence[str] | None = None,
-    ) -> Array:
-        """The noise in latents, without guidance, in their shape.
-
-        Args:
-            pack: Its name.
-            latents: Shape (rows, channels, height, width), scaled to unit variance.
-            times: The diffusion time of each row, 0..T-1.
-            class_ids: What each row shall show, -1 for no class; of a denoiser that knows classes.
-            texts: The same of one that knows texts; an empty one is no condition.
-        """
-        return await (await self._engines()).denoise(pack, latents, times, class_ids=class_ids, texts=texts)
-
-    async def encode(self, pack: str, images: ArrayLike) -> Array:
-        """Latents of images in [0, 1] of shape (rows, 3, height, width)."""
-        return await (await self._engines()).encode(pack, images)
-
-    async def decode(self, pack: str, latents: ArrayLike) -> Array:
-        """Images in [0, 1] of latents of shape (rows, channels, height, width)."""
-        return await (await self._engines()).decode(pack, latents)
-
-    async def features(self, pack: str, images: ArrayLike) -> Array:
-        """Feature vectors of images, shape (rows, features)."""
-        return await (await self._engines()).features(pack, images)
-
-    async def features_gradient(self, pack: str, images: ArrayLike, cotangent: ArrayLike) -> tuple[Array, Array]:
-        """Feature vectors, and the gradient on the pixels that belongs to the gradient `cotangent` on them."""
-        return await (await self._engines()).features_gradient(pack, images, cotangent)
-
-    async def _engines(self) -> Engines:
-        info = self._info or await self.server_info()
-        return Engines(self._calls, info.limits.message_nbytes)
 
     async def _create(self, priority: int, request_id: str | None, **spec: Any) -> Job:
         request = jobs_pb2.CreateJobRequest(request_id=request_id or uuid4().hex, priority=priority, **spec)
@@ -419,7 +328,3 @@ class AsyncClient:
     @property
     def _sets(self) -> Any:
         return self._calls.stub(sets_pb2_grpc.DistilledSetServiceStub)
-
-    @property
-    def _packs(self) -> Any:
-        return self._calls.stub(packs_pb2_grpc.PackServiceStub)

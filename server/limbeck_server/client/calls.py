@@ -19,12 +19,15 @@ class Calls:
         """Nothing is opened yet."""
         self.connection = connection
         self._channel: grpc.aio.Channel | None = None
+        self._stubs: dict[Any, Any] = {}
 
     def stub(self, kind: Callable[[grpc.aio.Channel], Any]) -> Any:
         """The stub of a service, on the channel, which is opened if it is not."""
         if self._channel is None:
             self._channel = self.connection.open()
-        return kind(self._channel)
+        if kind not in self._stubs:
+            self._stubs[kind] = kind(self._channel)
+        return self._stubs[kind]
 
     def patience(self) -> Patience:
         """As much as a call of this client has."""
@@ -35,6 +38,7 @@ class Calls:
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+            self._stubs.clear()
 
     async def unary(self, method: Any, request: Any) -> Any:
         """The answer to one request, which must be one that can be repeated.
@@ -61,19 +65,19 @@ class Calls:
                     return
                 await patience.wait(error)
 
-    async def stream(self, method: Any, request_now: Callable[[], Any]) -> AsyncIterator[Any]:
+    async def stream(self, method: Any, request: Any) -> AsyncIterator[Any]:
         """The messages of a stream, which is opened again where it breaks.
 
         Args:
             method: The stub's.
-            request_now: Makes the request that goes on after the last message that was taken.
+            request: The caller changes it after every message, so that it asks for what comes next.
 
         Raises:
             ServerError: The server refused, or was away for `timeout_seconds`.
         """
         patience = self.patience()
         while True:
-            call = method(request_now(), metadata=self.connection.metadata())
+            call = method(request, metadata=self.connection.metadata())
             try:
                 async for message in call:
                     patience.renew()

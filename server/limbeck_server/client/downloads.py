@@ -1,7 +1,7 @@
 """Fetching a distilled set: whole or not at all, going on where a broken connection or an ended process left it.
 
-    .OUT.download/set.tar.part    the bytes so far
-    .OUT.download/set/            unpacked, every file held against its digest; then moved to OUT
+.OUT.download/set.tar.part    the bytes so far
+.OUT.download/set/            unpacked, every file held against its digest; then moved to OUT
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def download(calls: Calls, name: str, out: Path, *, on_progress: OnProgres
         except Timeout as error:
             raise OutputError(f"another process fetches {out}: it holds {staging / 'lock'}") from error
         try:
-            files = {path: sha256 async for path, sha256 in _files(calls, name)}
+            files = {artifact.path: artifact.sha256 async for artifact in _files(calls, name)}
             await _Archive(calls, name, staging, on_progress).fetch()
             await asyncio.to_thread(_unpack, staging, files)
             _refuse_existing(out)
@@ -81,17 +81,16 @@ class _Archive:
         """Fetch what is missing, and compare the whole with its digest; a file that is not right is removed."""
         self._begin()
         with self._path.open("ab") as stream:
-            messages = self._calls.stream(
-                self._calls.stub(sets_pb2_grpc.DistilledSetServiceStub).DownloadArtifact,
-                lambda: sets_pb2.DownloadArtifactRequest(name=self._name, offset=stream.tell()),
-            )
-            async for message in messages:
+            request = sets_pb2.DownloadArtifactRequest(name=self._name, offset=stream.tell())
+            method = self._calls.stub(sets_pb2_grpc.DistilledSetServiceStub).DownloadArtifact
+            async for message in self._calls.stream(method, request):
                 if message.HasField("artifact"):
                     self._total, self._sha256 = message.artifact.nbytes, message.artifact.sha256
-                if message.offset != stream.tell() or zlib.crc32(message.data) != message.crc32:
+                if message.offset != request.offset or zlib.crc32(message.data) != message.crc32:
                     raise data_loss(f"bytes of {self._name} came changed at {message.offset:,}; fetch it again")
                 stream.write(message.data)
-                self._on_progress("downloading", stream.tell(), self._total)
+                request.offset += len(message.data)
+                self._on_progress("downloading", request.offset, self._total)
         digest = await asyncio.to_thread(_sha256, self._path)
         if digest != self._sha256:
             self._path.unlink()

@@ -48,7 +48,7 @@ class ServerError(LimbeckError):
     @property
     def code(self) -> str:
         """The canonical code, such as "NOT_FOUND"."""
-        return self._refusal.code.name
+        return str(self._refusal.code.name)
 
     @property
     def reason(self) -> str:
@@ -141,4 +141,4 @@ def server_error(error: grpc.RpcError) -> ServerError:
 
 def data_loss(message: str) -> ServerError:
     """Bytes that came are not those that were sent."""
-    return ServerError(Refusal(code=Code.DATA_LOSS, reason="DIGEST_MISMATCH", message=message))
+    return ServerError(Refusal(Code.DATA_LOSS, "DIGEST_MISMATCH", message))

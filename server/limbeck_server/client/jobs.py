@@ -9,10 +9,13 @@ from typing import Any, TypedDict
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from limbeck.errors import ConfigError
+from limbeck_server.client.errors import JobError
 from limbeck_server.rpc import failure_pb2, jobs_pb2, plans_pb2
 from limbeck_server.store.base import FINAL, Failure, JobState
 from limbeck_server.wire.jobs import state_of
-from limbeck_server.wire.specs import spec_json
+from limbeck_server.wire.refusal import Code, Refusal
+from limbeck_server.wire.specs import spec_json, spec_message
 from limbeck_server.wire.structs import json_of
 
 
@@ -187,6 +190,26 @@ class EvaluateOptions(TypedDict, total=False):
     device: str
     train_reading: Reading
     test_reading: Reading
+
+
+def spec_of(kind: str, fields: Mapping[str, Any]) -> Any:
+    """The message of a spec with these fields.
+
+    Raises:
+        ConfigError: A field that there is not, or a value of another kind.
+    """
+    try:
+        return spec_message(kind, fields)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"a job cannot be asked like this: {error}") from error
+
+
+def job_error(job: Job) -> JobError:
+    """Why a job has not made what was wanted of it."""
+    reason, message = ("", f"{job.name} is {job.state}")
+    if job.failure is not None:
+        reason, message = job.failure.reason, f"{message}: {job.failure.message}"
+    return JobError(Refusal(Code.FAILED_PRECONDITION, reason, message))
 
 
 def job_from(message: jobs_pb2.Job) -> Job:

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from limbeck_server.client.jobs import failure_from, time_from
+from limbeck_server.client.jobs import Job, failure_from, time_from
 from limbeck_server.rpc import datasets_pb2, sets_pb2
 from limbeck_server.store.base import DatasetState, Failure
 from limbeck_server.wire.structs import json_of
@@ -95,6 +95,11 @@ class DistilledImage:
     def open(self) -> Image.Image:
         """Its pixels, RGB."""
         return Image.open(io.BytesIO(self.png)).convert("RGB")
+
+
+def name_of(thing: Job | Dataset | DistilledSet | str) -> str:
+    """What the server calls a thing."""
+    return thing if isinstance(thing, str) else thing.name
 
 
 def dataset_from(message: datasets_pb2.Dataset) -> Dataset:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from limbeck.errors import ConfigError
+from limbeck_server.client.errors import ServerError
 from limbeck_server.rpc import tensors_pb2
 from limbeck_server.wire.refusal import Code, Refusal
-from limbeck_server.client.errors import ServerError
 
 Array = NDArray[np.float32]
 _FLOAT32 = np.dtype("<f4")
@@ -43,5 +43,5 @@ def array_from(tensor: tensors_pb2.Tensor) -> Array:
     shape = tuple(tensor.shape)
     if tensor.dtype != tensors_pb2.DATA_TYPE_FLOAT32 or len(tensor.data) != int(np.prod(shape)) * _FLOAT32.itemsize:
         said = f"type {tensor.dtype}, shape {shape}, {len(tensor.data)} bytes"
-        raise ServerError(Refusal(code=Code.INTERNAL, reason="BAD_TENSOR", message=f"the server sent no array: {said}"))
+        raise ServerError(Refusal(Code.INTERNAL, "BAD_TENSOR", f"the server sent no array: {said}"))
     return np.frombuffer(tensor.data, _FLOAT32).reshape(shape).astype(np.float32)

@@ -64,10 +64,13 @@ async def upload(
     async with _as_file(path) as file:
         dataset = await _found(existing, file) or await _started(calls, file, display_name)
         patience = calls.patience()
+        chunk_nbytes = min(chunk_nbytes or _CHUNK_NBYTES, _CHUNK_NBYTES)
         while dataset.state is DatasetState.UPLOADING:
             before = dataset.received_nbytes
             try:
-                dataset = await _send(calls, file, dataset, min(chunk_nbytes or _CHUNK_NBYTES, _CHUNK_NBYTES), on_progress)
+                dataset = await _send(
+                    calls, file, dataset, min(chunk_nbytes or _CHUNK_NBYTES, _CHUNK_NBYTES), on_progress
+                )
             except grpc.aio.AioRpcError as error:
                 failed = server_error(error)
                 # The stream before may still be open on the server's side.

@@ -53,6 +53,11 @@ class DatasetFolders:
         _remove(self.part(dataset))
         _remove(self.unpacked(dataset))
 
+    def remove_unpacked(self, dataset: str) -> None:
+        """Remove everything that was made of an upload, but not the upload."""
+        _remove(self.unpacked(dataset))
+        _remove(self.home(dataset))
+
     def remove(self, dataset: str) -> None:
         """Remove everything of a dataset."""
         self.remove_work(dataset)

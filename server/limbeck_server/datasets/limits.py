@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from limbeck.budget import MIB
+_MIB = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,8 @@ class DatasetLimits:
         chunk_nbytes: Of a piece of it.
         max_pixels: Of an image, width times height.
         unpacked_nbytes: Of all that comes out of an archive.
+        max_ratio: Of what comes out of an archive to its own size. Images hardly shrink in one, and what comes out
+            is not held against a quota before it is out.
         num_entries: Files and folders in an archive.
         reserve_nbytes: Of the disk, which uploads leave free for the ledger and the jobs.
         sync_nbytes: After so many bytes of an upload the disk is waited for and the ledger told,
@@ -25,13 +27,14 @@ class DatasetLimits:
         retry_seconds: How long a dataset that cannot be looked through now, as the disk is full, waits.
     """
 
-    upload_nbytes: int = 256 * 1024 * MIB
-    chunk_nbytes: int = 4 * MIB
+    upload_nbytes: int = 256 * 1024 * _MIB
+    chunk_nbytes: int = 4 * _MIB
     max_pixels: int = 64_000_000
-    unpacked_nbytes: int = 512 * 1024 * MIB
+    unpacked_nbytes: int = 512 * 1024 * _MIB
+    max_ratio: float = 20.0
     num_entries: int = 2_000_000
-    reserve_nbytes: int = 256 * MIB
-    sync_nbytes: int = 16 * MIB
+    reserve_nbytes: int = 256 * _MIB
+    sync_nbytes: int = 16 * _MIB
     sync_seconds: float = 5.0
     idle_seconds: float = 60.0
     check_seconds: float = 900.0

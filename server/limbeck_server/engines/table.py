@@ -42,7 +42,8 @@ class LoadedEngine:
 @dataclass
 class _Loaded:
     engine: Engine
-    nbytes: int
+    resident_nbytes: int
+    """By the time it was loaded, and then by the time of its first run."""
     has_run: bool = False
 
 
@@ -53,8 +54,8 @@ class EngineTable:
         packs: A pack's folder by its name; nothing else can be opened through the table.
         backend: What runs the graphs.
         bucket: Samples in one engine call.
-        limit_nbytes: The most private memory that engines may take, by what loading and the first run were seen to
-            take; None sets no limit.
+        limit_nbytes: The most memory that engines may take: their files, or what loading and the first run were seen to
+            take of private memory, whichever is more. None sets no limit.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class EngineTable:
         self._packs: dict[str, Pack] = {}
         self._calls: dict[str, PackCalls] = {}
         self._loaded: OrderedDict[tuple[str, Role], _Loaded] = OrderedDict()
+        self._most_nbytes: dict[tuple[str, Role], int] = {}
 
     def calls(self, pack: str) -> PackCalls:
         """What a pack answers.
@@ -89,7 +91,7 @@ class EngineTable:
     @property
     def nbytes(self) -> int:
         """What the loaded engines take, as far as it was seen."""
-        return sum(held.nbytes for held in self._loaded.values())
+        return sum(self._most_nbytes[place] for place in self._loaded)
 
     def load(self, pack: str, role: Role) -> Engine:
         """The engine of a role, loaded; others are closed first where the limit asks for it.
@@ -103,10 +105,12 @@ class EngineTable:
         place = (pack, role)
         if place not in self._loaded:
             graph = self.graph(pack, role)
-            self._make_room(self._least_nbytes(pack, role), keep=place)
-            before = usage().private_nbytes
+            self._saw(place, self._files_nbytes(pack, role))
+            self._make_room(self._most_nbytes[place], keep=place)
+            before = _private_nbytes()
             engine = compile(graph, self._backend)
-            self._loaded[place] = _Loaded(engine, max(0, usage().private_nbytes - before))
+            self._loaded[place] = _Loaded(engine, _private_nbytes() - before)
+            self._saw(place, self._loaded[place].resident_nbytes)
             _log.info("engine_loaded pack=%s role=%s key=%s", pack, role, engine.key)
         self._loaded.move_to_end(place)
         return self._loaded[place].engine
@@ -128,9 +132,9 @@ class EngineTable:
         held = self._loaded[pack, role]
         if held.has_run:
             return engine.run(feeds)
-        before = usage().private_nbytes
+        before = _private_nbytes()
         made = engine.run(feeds)
-        held.nbytes += max(0, usage().private_nbytes - before)
+        self._saw((pack, role), held.resident_nbytes + usage().private_nbytes - before)
         held.has_run = True
         self._make_room(0, keep=(pack, role))
         return made
@@ -168,8 +172,11 @@ class EngineTable:
         if role not in roles:
             raise NotFoundError(f"pack '{pack}' has no engine '{role}'; it has: {', '.join(roles)}")
 
-    def _least_nbytes(self, pack: str, role: Role) -> int:
-        """What an engine takes at least: its files."""
+    def _saw(self, place: tuple[str, Role], nbytes: int) -> None:
+        """Remember the most that an engine took: loaded again, it finds memory that others left, and seems smaller."""
+        self._most_nbytes[place] = max(self._most_nbytes.get(place, 0), nbytes)
+
+    def _files_nbytes(self, pack: str, role: Role) -> int:
         manifest = self._pack(pack).manifest
         entry = manifest.graphs[role]
         nbytes = sum(manifest.files[name].nbytes for name in (entry.file, *entry.external))
@@ -195,6 +202,12 @@ class EngineTable:
     def _close(self, place: tuple[str, Role]) -> None:
         self._loaded.pop(place).engine.close()
         _log.info("engine_closed pack=%s role=%s", *place)
+
+
+def _private_nbytes() -> int:
+    """What the process has, without what it has freed: that would hide what an engine takes."""
+    give_back()
+    return usage().private_nbytes
 
 
 class _Handles(Mapping[Role, "_Handle"]):

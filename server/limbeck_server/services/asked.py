@@ -36,7 +36,7 @@ def asked_spec(request: Message, rules: Rules) -> tuple[str, dict[str, Any]]:
         spec = parse(kind, data)
         rules.check(spec)
     except SpecError as error:
-        raise RequestError(*(Violation(field, text) for field, text in error.violations)) from error
+        raise RequestError(*(Violation(f"{kind}.{field}", text) for field, text in error.violations)) from error
     return kind, spec.model_dump(mode="json")
 
 

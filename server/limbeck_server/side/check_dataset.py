@@ -3,9 +3,9 @@
     {"path": …, "roots": […]}                            a file or folder of the operator's, that must lie below a root
     {"upload": …, "file_name": …, "folder": …}           an upload, that is put into a new folder: unpacked, or as it is
 
-Both with "max_pixels", the limit on an image's width times height, and an upload with "max_entries" and "max_nbytes" of
-what comes out of it. The answer has "path" (of an upload, within its folder), "nbytes", "num_images", "num_classes",
-and "unreadable", pairs of an image's name and the reason.
+Both with "max_pixels", the limit on an image's width times height, and an upload with "max_entries", "max_nbytes"
+and "max_ratio" of what comes out of it. The answer has "path" (of an upload, within its folder), "nbytes", "num_images",
+"num_classes", "num_unreadable", and "unreadable": of the first of those, pairs of an image's name and the reason.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from limbeck_server.side.failures import plain
 from limbeck_server.side.tasks import Json, Report
 from limbeck_server.trust.archives import ArchiveLimits, unpack
 from limbeck_server.trust.paths import AllowedRoots
+
+_TOLD_UNREADABLE = 2000
 
 
 def check_dataset(payload: Json, report: Report) -> dict[str, Any]:
@@ -70,7 +72,8 @@ def _laid_out(upload: Path, name: FileName, folder: Path, payload: Json) -> Path
     if name.is_archive:
         place = folder / name.stem
         place.mkdir()
-        unpack(upload, place, ArchiveLimits(max_entries=payload["max_entries"], max_nbytes=payload["max_nbytes"]))
+        limits = {name: payload[name] for name in ("max_entries", "max_nbytes", "max_ratio")}
+        unpack(upload, place, ArchiveLimits(**limits))
         return _inner(place)
     place = folder / name.text
     try:
@@ -82,21 +85,20 @@ def _laid_out(upload: Path, name: FileName, folder: Path, payload: Json) -> Path
 
 def _inner(folder: Path) -> Path:
     """The folder that has the classes: packing a folder, people often pack the folder around it too."""
+    shutil.rmtree(folder / "__MACOSX", ignore_errors=True)  # which macOS adds to a zip, and which is no class
     while True:
-        entries = [entry for entry in folder.iterdir() if not _is_clutter(entry.name)]
-        if len(entries) == 1 and entries[0].is_file() and FileName.fits(entries[0].name):
-            return entries[0]
-        if len(entries) != 1 or not entries[0].is_dir() or not _has_folder(entries[0]):
+        entries = _visible(folder)
+        if len(entries) != 1:
+            return folder
+        if entries[0].is_file():
+            return entries[0] if FileName.fits(entries[0].name) else folder
+        if not any(entry.is_dir() or FileName.fits(entry.name) for entry in _visible(entries[0])):
             return folder
         folder = entries[0]
 
 
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _has_folder(folder: Path) -> bool:
-    return any(entry.is_dir() and not _is_clutter(entry.name) for entry in folder.iterdir())
+def _visible(folder: Path) -> list[Path]:
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
 def _looked_through(place: Path, payload: Json, report: Report) -> dict[str, Any]:
@@ -106,7 +108,8 @@ def _looked_through(place: Path, payload: Json, report: Report) -> dict[str, Any
         "nbytes": _nbytes(place),
         "num_images": sum(len(source.names(class_id)) for class_id in range(len(source.class_names))),
         "num_classes": len(source.class_names),
-        "unreadable": [[plain(name), plain(reason)] for name, reason in source.skipped],
+        "num_unreadable": len(source.skipped),
+        "unreadable": [[plain(name), plain(reason)] for name, reason in source.skipped[:_TOLD_UNREADABLE]],
     }
 
 
@@ -122,9 +125,7 @@ def _opened(place: Path, max_pixels: int) -> StoredSource:
 def _nbytes(place: Path) -> int:
     if place.is_file():
         return place.stat().st_size
-    return sum(
-        os.lstat(os.path.join(parent, name)).st_size for parent, _, names in os.walk(place) for name in names
-    )
+    return sum(os.lstat(os.path.join(parent, name)).st_size for parent, _, names in os.walk(place) for name in names)
 
 
 @contextmanager

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[Mapping[str, Any]], None]
 
-_LINE_NBYTES = 64 * 2**20
-"""Of a result: a dataset may have a million images that cannot be read."""
+_LINE_NBYTES = 16 * 2**20
+"""Of an answer at most."""
 _KEPT_NBYTES = 8192
 """Of what a process says on stderr, for the log."""
 
@@ -140,7 +140,7 @@ async def _answer(
             line = await asyncio.wait_for(process.stdout.readline(), silence_seconds)
         except TimeoutError:
             raise _refused(task, f"it said nothing for {silence_seconds:g} s and was stopped", "HUNG") from None
-        if not line:
+        if not line.endswith(b"\n"):
             await process.wait()
             return None
         event: dict[str, Any] = json.loads(line)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import grpc
 
 from limbeck.errors import ConfigError, LimbeckError
+
+Code: TypeAlias = grpc.StatusCode
+"""The canonical codes."""
 
 DOMAIN = "limbeck"
 """Of every reason (`google.rpc.ErrorInfo.domain`)."""
@@ -39,7 +43,7 @@ class Refusal:
         retry_seconds: When the same call may succeed; None if repeating it as it is does not help.
     """
 
-    code: grpc.StatusCode
+    code: Code
     reason: str
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict)

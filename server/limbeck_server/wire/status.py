@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from limbeck import errors as library
 from limbeck_server.store import errors as store
-from limbeck_server.wire.refusal import DOMAIN, Refusal, RefusedError, RequestError, Violation
+from limbeck_server.wire.refusal import DOMAIN, Code, Refusal, RefusedError, RequestError, Violation
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +35,10 @@ class _Kind:
     """How a class of errors is said. `retry_seconds` is set where the same call may succeed later."""
 
     error: type[library.LimbeckError]
-    code: grpc.StatusCode
+    code: Code
     reason: str
     retry_seconds: float | None = None
 
-
-Code = grpc.StatusCode
 
 # A class stands before those that it inherits from.
 _KINDS = (
@@ -123,7 +120,7 @@ def refusal_from(status: status_pb2.Status) -> Refusal:
     )
 
 
-def code_of(number: int) -> grpc.StatusCode:
+def code_of(number: int) -> Code:
     """The canonical code of a number on the wire; UNKNOWN for one that is none."""
     return next((code for code in Code if code.value[0] == number), Code.UNKNOWN)
 

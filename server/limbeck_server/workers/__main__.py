@@ -20,8 +20,9 @@ def main() -> None:
     parser.add_argument("--worker", required=True, help="the id that the front gave")
     parser.add_argument("--device", required=True, help="what it runs on")
     parser.add_argument("--root", required=True, type=Path, help="the server's folder")
+    parser.add_argument("--parent", required=True, type=int, help="the front's process")
     options = parser.parse_args()
-    die_with_parent()
+    die_with_parent(options.parent)
     # Ctrl-C in a terminal goes to the whole group; only the front decides when its workers end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format=f"%(levelname)s worker={options.worker} %(name)s %(message)s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -44,7 +45,7 @@ class Evaluating:
 
     def __init__(self, spec: EvaluateSpec, places: Places, *, send: Callable[..., None], step: OnProgress) -> None:
         """Start nothing yet."""
-        self._command = [sys.executable, "-c", _RUN, *arguments(spec, places)]
+        self._command = [sys.executable, "-c", _RUN.format(parent=os.getpid()), *arguments(spec, places)]
         self._send = send
         self._step = step
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from limbeck_server.rpc import worker_pb2
 from limbeck_server.store.base import Lease
@@ -62,9 +63,9 @@ class WorkerHandle:
         """Whether it takes direct calls."""
         return self.state in (WorkerState.IDLE, WorkerState.BUSY)
 
-    def tell(self, **message: object) -> None:
+    def tell(self, **message: Any) -> None:
         """Queue a message for it."""
-        self.outbox.put_nowait(worker_pb2.WorkResponse(**message))  # type: ignore[arg-type]
+        self.outbox.put_nowait(worker_pb2.WorkResponse(**message))
 
     def heard(self, beat: worker_pb2.Beat) -> None:
         """Take a sign of life."""
@@ -101,7 +102,8 @@ class WorkerHandle:
         """Nobody waits for its answers any more."""
         self.state = WorkerState.DEAD
         self.outbox.put_nowait(None)
-        for future in (*self.calls.values(), *self.changes.values()):
+        waiting: list[asyncio.Future[Any]] = [*self.calls.values(), *self.changes.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
         self.calls.clear()

@@ -75,6 +75,10 @@ class WorkLedger:
             resources_json=json.dumps(resources),
         )
 
+    async def is_cancelled(self, job: str) -> bool:
+        """Whether somebody asked for the job's end."""
+        return (await self._store.run(lambda store: store.job(job))).cancel_requested
+
     async def prepared(self, said: worker_pb2.Prepared) -> None:
         """A job is prepared."""
         units = [UnitSpec(unit.index, tuple(unit.class_ids), unit.num_images) for unit in said.units]

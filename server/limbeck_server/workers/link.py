@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from pydantic import TypeAdapter
@@ -76,7 +76,7 @@ class FrontLink:
         self._calls = calls
         self._reader.start()
 
-    def send(self, **message: object) -> None:
+    def send(self, **message: Any) -> None:
         """Say something; never waits."""
         self._outbox.put(worker_pb2.WorkRequest(**message))
 

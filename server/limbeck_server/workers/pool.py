@@ -66,7 +66,7 @@ class PoolPolicy:
     hang_seconds: float = 600.0
 
 
-class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]
+class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
     """All workers of a server.
 
     Args:
@@ -136,16 +136,12 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]
     # what others ask of it
 
     def wake(self) -> None:
-        """There may be work."""
+        """There may be work, or work that is not wanted any more."""
         for handle in self._handles.values():
             if handle.state is WorkerState.IDLE:
                 self._soon(self._give(handle))
-
-    def stop_job(self, job: str) -> None:
-        """Whoever works on the job stops at the next step."""
-        for handle in self._handles.values():
-            if handle.lease is not None and handle.lease.job.id == job:
-                handle.tell(stop=worker_pb2.Stop(lease=handle.lease.token))
+            elif handle.lease is not None:
+                self._soon(self._stop_unwanted(handle, handle.lease))
 
     def workers(self) -> list[WorkerHandle]:
         """Every worker that there is now."""
@@ -173,7 +169,8 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]
             WorkerLostError: It is gone.
         """
         handle = self._answering(worker)
-        future = handle.calls[call.id] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[worker_pb2.CallAnswered] = asyncio.get_running_loop().create_future()
+        handle.calls[call.id] = future
         handle.tell(call=call)
         try:
             return await future
@@ -190,7 +187,8 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]
             WorkerLostError: The worker is gone.
         """
         handle, number = self._answering(worker), next(self._changes)
-        future = handle.changes[number] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[worker_pb2.EnginesLoaded] = asyncio.get_running_loop().create_future()
+        handle.changes[number] = future
         handle.tell(engine_change=worker_pb2.EngineChange(id=number, pack=pack, role=role, load=load))
         try:
             return await future
@@ -314,6 +312,11 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]
             handle.rest()
             self._soon(self._give(handle))
 
+    async def _stop_unwanted(self, handle: WorkerHandle, lease: Lease) -> None:
+        """Let a worker stop at its next step if its job was cancelled."""
+        if await self._ledger.is_cancelled(lease.job.id):
+            handle.tell(stop=worker_pb2.Stop(lease=lease.token))
+
     # processes
 
     async def _keep(self, device: str) -> None:
@@ -342,6 +345,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]
             f"--worker={worker}",
             f"--device={device}",
             f"--root={self._root}",
+            f"--parent={os.getpid()}",
             stdin=asyncio.subprocess.DEVNULL,
             env=_environment(device),
         )

@@ -143,10 +143,7 @@ class Worker:
         return outcome, reason, message
 
     def _run(self, assignment: worker_pb2.Assignment) -> None:
-        if assignment.job != self._job or self._session is None:
-            self._close()
-            self._session, self._job = self._stack.enter_context(self._open(assignment)), assignment.job
-        session, lease = self._session, assignment.lease
+        session, lease = self._session_of(assignment), assignment.lease
         for unit in assignment.units[:1]:
             if unit.index == PREPARE:
                 session.prepare(lease)
@@ -159,6 +156,15 @@ class Worker:
                 session.make(lease, {one.index: one.checkpoint for one in assignment.units})
         if any(unit.index == PUBLISH for unit in assignment.units):
             self._close()
+
+    def _session_of(self, assignment: worker_pb2.Assignment) -> Distilling | Evaluating:
+        """What is open for the assignment's job; another job's is closed for it."""
+        if self._session is None or assignment.job != self._job:
+            self._close()
+            opened = self._open(assignment)
+            self._stack.push(opened)
+            self._session, self._job = opened, assignment.job
+        return self._session
 
     def _open(self, assignment: worker_pb2.Assignment) -> Distilling | Evaluating:
         config = self._config

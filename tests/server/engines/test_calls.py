@@ -51,9 +51,6 @@ def backend() -> OnnxRuntime:
     return OnnxRuntime(threads=1)
 
 
-# values
-
-
 def test_decode_and_encode_are_the_codec_of_a_job(server: CallServer, rng: np.random.Generator) -> None:
     latents, images = some_latents(rng, 3), some_images(rng, 3, 64)
     with open_models(PACK, backend(), needs={"codec"}, bucket=BUCKET) as models:
@@ -111,9 +108,6 @@ def test_a_graph_without_rows_runs_on_exactly_what_it_is_given(server: CallServe
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
 
 
-# sharing
-
-
 def test_calls_that_wait_together_share_a_run(server: CallServer, rng: np.random.Generator) -> None:
     calls = [call_of("decode", {"latents": some_latents(rng, 1)}, call_id=i) for i in range(BUCKET)]
     assert {answered.batch for answered in answers(server, *calls).values()} == {BUCKET}
@@ -153,9 +147,6 @@ def test_a_call_waits_for_another_to_share_its_run(rng: np.random.Generator) -> 
     found = answers(server, call_of("decode", {"latents": some_latents(rng, 1)}, call_id=1))
     timer.join()
     assert {answered.batch for answered in found.values()} == {BUCKET}
-
-
-# failing
 
 
 def refused(server: CallServer, call: worker_pb2.Call) -> tuple[str, str]:
@@ -219,9 +210,6 @@ def test_a_call_that_fails_fails_alone(server: CallServer) -> None:
     assert [found[i].reason for i in range(3)] == ["", "ENGINE_ERROR", ""]
     alone = answer(server, "graph:conditioner", timestep=np.array([5]), class_id=np.array([2]))
     assert np.array_equal(arrays_of(found[2])["modulation"], alone["modulation"])
-
-
-# leaving
 
 
 def test_a_cancelled_call_gets_no_answer(server: CallServer, rng: np.random.Generator) -> None:

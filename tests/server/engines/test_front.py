@@ -55,7 +55,7 @@ async def asked_of(calls: EngineCalls, link: SlowLink, *rows: int) -> list[str]:
 def refusal_when_full(limits: CallLimits) -> RefusedError:
     async def main() -> RefusedError:
         link = SlowLink(CallWorker("a"))
-        calls = engine_calls(link, limits=limits)  # type: ignore[arg-type]
+        calls = engine_calls(link, limits=limits)
         first = asyncio.create_task(calls.call("mini", "decode", [latents(3)]))
         await asyncio.sleep(0.01)
         with pytest.raises(RefusedError) as caught:
@@ -77,7 +77,7 @@ def test_a_call_is_answered_with_what_the_worker_made() -> None:
 def test_a_call_goes_to_a_worker_that_has_its_engine_loaded() -> None:
     async def main() -> list[str]:
         link = SlowLink(CallWorker("a"), CallWorker("b", frozenset({("mini", "decoder")})))
-        return await asked_of(engine_calls(link), link, 1, 1)  # type: ignore[arg-type]
+        return await asked_of(engine_calls(link), link, 1, 1)
 
     assert asyncio.run(main()) == ["b", "b"]
 
@@ -85,7 +85,7 @@ def test_a_call_goes_to_a_worker_that_has_its_engine_loaded() -> None:
 def test_of_equal_workers_a_call_goes_to_the_one_with_the_fewest_rows_waiting() -> None:
     async def main() -> list[str]:
         link = SlowLink(CallWorker("a"), CallWorker("b"))
-        return await asked_of(engine_calls(link), link, 5, 1, 1, 7)  # type: ignore[arg-type]
+        return await asked_of(engine_calls(link), link, 5, 1, 1, 7)
 
     assert asyncio.run(main()) == ["a", "b", "b", "b"]
 
@@ -93,7 +93,7 @@ def test_of_equal_workers_a_call_goes_to_the_one_with_the_fewest_rows_waiting() 
 def test_a_full_worker_is_passed_over_for_one_with_room() -> None:
     async def main() -> list[str]:
         link = SlowLink(CallWorker("a"), CallWorker("b", frozenset({("mini", "decoder")})))
-        calls = engine_calls(link, limits=CallLimits(max_waiting_rows=5))  # type: ignore[arg-type]
+        calls = engine_calls(link, limits=CallLimits(max_waiting_rows=5))
         return await asked_of(calls, link, 3, 3)
 
     assert asyncio.run(main()) == ["b", "a"]
@@ -140,7 +140,7 @@ def test_what_does_not_fit_is_refused_by_its_place_in_the_request() -> None:
 
 def test_rows_whose_answer_would_not_fit_a_message_are_refused_with_how_many_would() -> None:
     calls = engine_calls(ThreadLink(), limits=CallLimits(max_message_nbytes=150_000))
-    with pytest.raises(RequestError, match="latents: has 3 rows, .* send at most 2 at a time"):
+    with pytest.raises(RequestError, match=r"latents: has 3 rows, .* send at most 2 at a time"):
         asyncio.run(calls.call("mini", "decode", [latents(3)]))
 
 

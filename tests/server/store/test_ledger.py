@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import resource
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from limbeck_server.store.errors import StoreCorruptError, StoreError, StoreFull
 from limbeck_server.store.ledger import APPLICATION_ID, Ledger
 from limbeck_server.store.sqlite import SqliteStore
 from limbeck_server.store.statements import migrations
+from support.disks import files_of_at_most
 from support.stores import new_job
 
 
@@ -71,13 +71,17 @@ class TestMigrations:
     def test_a_newer_ledger_is_refused(self, path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 900")
-        with pytest.raises(StoreError, match=r"is a ledger of version 900; this limbeck knows versions up to \d+\. A newer"):
+        with pytest.raises(
+            StoreError, match=r"is a ledger of version 900; this limbeck knows versions up to \d+\. A newer"
+        ):
             SqliteStore(path)
 
     def test_a_ledger_made_by_other_migrations_is_refused(self, path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("UPDATE migration SET digest = 'feed'")
-        with pytest.raises(StoreError, match="was made with another 0001_ledger.sql than this limbeck has: feed… there"):
+        with pytest.raises(
+            StoreError, match="was made with another 0001_ledger.sql than this limbeck has: feed… there"
+        ):
             SqliteStore(path)
 
     def test_a_migration_that_cannot_be_finished_leaves_an_empty_file(self, tmp_path: Path) -> None:
@@ -122,6 +126,7 @@ class TestDamage:
         store = SqliteStore(path)
         content = path.read_bytes()
         path.write_bytes(content[:8192] + bytes(len(content) - 8192))
+        store._ledger._connection.execute("PRAGMA shrink_memory")  # as if other pages had taken the cache since
         with pytest.raises(StoreCorruptError):
             store.jobs(limit=1000)
         store.close()
@@ -131,7 +136,10 @@ class TestDisk:
     def test_a_disk_that_refuses_writing_is_said_and_changes_nothing(self, path: Path) -> None:
         store = SqliteStore(path)
         before = store.counts()
-        with files_of_at_most(1000), pytest.raises(StoreReadOnlyError, match=r"the disk refuses .*; nothing was changed"):
+        with (
+            files_of_at_most(1000),
+            pytest.raises(StoreReadOnlyError, match=r"the disk refuses .*; nothing was changed"),
+        ):
             new_job(store)
         assert store.counts() == before
         store.close()
@@ -153,21 +161,17 @@ class TestDisk:
         ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreFullError, match=r"is full; nothing was changed\. Make space"), ledger.change():
             for _ in range(1000):
-                values = {"owner": "", "request_id": None, "kind": "distill", "spec": "x" * 5000, "priority": 0, "now": 0.0}
+                values = {
+                    "owner": "",
+                    "request_id": None,
+                    "kind": "distill",
+                    "spec": "x" * 5000,
+                    "priority": 0,
+                    "now": 0.0,
+                }
                 ledger.run("insert_job", id=f"{_}", **values)
         assert ledger.value("count_unfinished", owner="") == 0
 
     def test_a_folder_that_is_not_there_is_said(self, tmp_path: Path) -> None:
         with pytest.raises(StoreReadOnlyError, match="unable to open database file"):
             SqliteStore(tmp_path / "nowhere" / "ledger.sqlite")
-
-
-@contextmanager
-def files_of_at_most(nbytes: int) -> Iterator[None]:
-    """Let the system refuse to write further than that in any file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

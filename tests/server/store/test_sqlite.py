@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +19,10 @@ from limbeck_server.store.base import FINAL, JobState
 from limbeck_server.store.blobs import Blobs
 from limbeck_server.store.errors import StoreFullError
 from limbeck_server.store.sqlite import SqliteStore
+from support.disks import tiny_disk
 from support.stores import finish, lease, new_job, running_job, succeeded_job
+
+__all__ = ["tiny_disk"]
 
 CHILD = Path(support.store_child.__file__)
 SECONDS = 60
@@ -88,7 +90,7 @@ def killed_child(folder: Path, seed: int) -> list[str]:
 
 def test_what_was_acknowledged_survives_kills_at_random_moments(tmp_path: Path) -> None:
     known = Acknowledged()
-    for seed in range(25):
+    for seed in range(22):
         known.take(killed_child(tmp_path, seed))
         known.check(tmp_path)
     assert len(known.jobs) > 20
@@ -105,20 +107,6 @@ def test_events_and_leases_do_not_depend_on_the_clock(tmp_path: Path) -> None:
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert [job.id for job in store.jobs()[0]] == [second.id, first.id]
     store.close()
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("this process may not mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_said_and_loses_nothing(tiny_disk: Path) -> None:

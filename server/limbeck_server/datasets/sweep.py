@@ -1,0 +1,37 @@
+"""What a server that died left among the datasets, removed before the next one serves."""
+
+from __future__ import annotations
+
+import logging
+
+from limbeck_server.datasets.folders import DatasetFolders
+from limbeck_server.datasets.listing import every_dataset
+from limbeck_server.store.base import DatasetState, Store
+
+logger = logging.getLogger(__name__)
+
+
+def sweep(store: Store, folders: DatasetFolders) -> int:
+    """Remove files whose dataset is not in the ledger or does not need them any more; of how many datasets.
+
+    Only names that the server gives are looked at. It must be the only one that runs on these folders.
+    """
+    states = {dataset.id: dataset.state for dataset in every_dataset(store) if dataset.uploaded}
+    swept = 0
+    for dataset in list(folders.found()):
+        before = _there(folders, dataset)
+        match states.get(dataset):
+            case None | DatasetState.FAILED:
+                folders.remove(dataset)
+            case DatasetState.READY:
+                folders.remove_work(dataset)
+            case DatasetState.UPLOADING | DatasetState.CHECKING:
+                folders.remove_unpacked(dataset)
+        if _there(folders, dataset) != before:
+            swept += 1
+            logger.info("dataset_leftovers_removed dataset=%s state=%s", dataset, states.get(dataset))
+    return swept
+
+
+def _there(folders: DatasetFolders, dataset: str) -> list[bool]:
+    return [path.exists() for path in (folders.part(dataset), folders.unpacked(dataset), folders.home(dataset))]
