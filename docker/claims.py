@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -66,8 +66,6 @@ class Subject:
 
     @staticmethod
     def _give_away(folder: Path, user: str) -> None:
-        import os
-
         uid, gid = (int(number) for number in user.split(":"))
         os.chown(folder, uid, gid)
 
@@ -149,7 +147,8 @@ print([n for n in {names} if importlib.util.find_spec(n)] + [p for p in {program
 
 _RIGHTS = """
 import json, os, pathlib
-lines = dict(line.split(":\\t") for line in pathlib.Path("/proc/self/status").read_text().splitlines() if ":\\t" in line)
+status = pathlib.Path("/proc/self/status").read_text()
+lines = dict(line.split(":\\t") for line in status.splitlines() if ":\\t" in line)
 print(json.dumps({"uid": os.getuid(), "gid": os.getgid(), "groups": [g for g in os.getgroups() if g != os.getgid()],
     "capabilities": lines["CapEff"].strip(), "no_new_privs": lines["NoNewPrivs"].strip()}))
 """

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 START_SECONDS = 30.0
 SECONDS = 600.0
 
+_UNSHARED = ("unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child")
 # The root was mounted read-only from its layers. /proc must be of the new process namespace; the network namespace is
 # new, so "lo" is all there is.
 _INIT = """set -eu
@@ -117,8 +118,7 @@ def running(
     binds = [word for inside, (outside, mode) in volumes.items() for word in (str(outside), inside, mode)]
     with mounted([*image.folders, points], scratch / "container") as root:
         process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child"]
-            + ["sh", "-c", _INIT, "init", str(root), *binds, "--", *_as_user(root, image, user, command)],
+            [*_UNSHARED, "sh", "-c", _INIT, "init", str(root), *binds, "--", *_as_user(root, image, user, command)],
             env=image.environment,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KEYWORDS = frozenset(
-    "FROM RUN COPY ENV LABEL USER WORKDIR VOLUME EXPOSE STOPSIGNAL HEALTHCHECK ENTRYPOINT CMD".split()
+    {"FROM", "RUN", "COPY", "ENV", "LABEL", "USER", "WORKDIR", "VOLUME", "EXPOSE", "STOPSIGNAL"}
+    | {"HEALTHCHECK", "ENTRYPOINT", "CMD"}
 )
 
 _FROM = re.compile(r"(?P<base>\S+)(?:\s+AS\s+(?P<name>\S+))?", re.IGNORECASE)

@@ -24,6 +24,7 @@ from docker.dockerfile import Instruction, Stage, expand
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RUN_SECONDS = 1200
 
+_UNSHARED = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 _RUN = """set -eu
 root=$1 host=$2
 mount --types proc proc "$root/proc"
@@ -142,8 +143,7 @@ class Builder:
         environment = {**image.environment, **_pip_settings(), "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
         with self._changing(image, f"RUN {instruction.text}") as root:
             subprocess.run(
-                ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-                + ["sh", "-c", _RUN, "run", str(root), str(self._host), "/bin/sh", "-c", inner],
+                [*_UNSHARED, "sh", "-c", _RUN, "run", str(root), str(self._host), "/bin/sh", "-c", inner],
                 env=environment,
                 check=True,
                 timeout=RUN_SECONDS,

@@ -1,8 +1,8 @@
 """What a client may ask for: the settings of a job as plain values, checked before the job is acknowledged.
 
-A spec names datasets and distilled sets by id, and packs by name; which files these are, `Places` knows. What would let
-a client reach more of the machine than that, such as a file named in a method's settings, is held against the server's
-`Rules`.
+A spec names datasets and distilled sets by resource (`datasets/…`, `distilledSets/…`), and packs by name; which files
+these are, `Places` knows. What would let a client reach more of the machine than that, such as a file named in a
+method's settings, is held against the server's `Rules`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class DistillSpec(_Spec):
     reading: Reading = Reading()
 
     def references(self) -> list[str]:
-        """The ids of the datasets and distilled sets that it reads."""
+        """The datasets and distilled sets that it reads."""
         return [self.dataset]
 
     def make_method(self) -> Method:
@@ -140,7 +140,7 @@ class EvaluateSpec(_Spec):
     test_reading: Reading = Reading()
 
     def references(self) -> list[str]:
-        """The ids of the datasets and distilled sets that it reads."""
+        """The datasets and distilled sets that it reads."""
         return [*self.distilled_sets, self.test_dataset, *([self.train_dataset] if self.train_dataset else [])]
 
 
@@ -258,7 +258,7 @@ class Places:
 
     Args:
         packs: Packs by name.
-        resources: Where datasets and distilled sets lie, by id.
+        resources: Where datasets and distilled sets lie, by resource name.
         backend: Settings of backends by name, under those that the spec gives: threads, device.
         max_pixels: The largest image that is decoded.
     """

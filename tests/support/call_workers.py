@@ -14,7 +14,7 @@ import numpy as np
 from limbeck.arrays import Array
 from limbeck.backends.base import Backend
 from limbeck.backends.onnxruntime import OnnxRuntime
-from limbeck.pack import Pack, Role
+from limbeck.pack import Pack
 from limbeck_server.engines.calls import CallServer
 from limbeck_server.engines.catalog import Catalog
 from limbeck_server.engines.changes import change
@@ -98,7 +98,7 @@ class ThreadWorker:
 
 
 class ThreadLink:
-    """`WorkerLink` and `Repository` over such workers."""
+    """`WorkerLink` and `EngineControl` over such workers."""
 
     def __init__(self, *workers: ThreadWorker) -> None:
         self._workers = {worker.name: worker for worker in workers}
@@ -127,10 +127,13 @@ class ThreadLink:
             self._workers[worker].calls.cancel(call.id)
             raise
 
-    async def load(self, pack: str, role: Role) -> None:
+    def loaded_on(self, pack: str, role: str) -> Sequence[str]:
+        return [worker.id for worker in self.call_workers() if (pack, role) in worker.loaded]
+
+    async def load(self, pack: str, role: str) -> None:
         await self._change(worker_pb2.EngineChange(pack=pack, role=role, load=True))
 
-    async def unload(self, pack: str, role: Role) -> None:
+    async def unload(self, pack: str, role: str) -> None:
         await self._change(worker_pb2.EngineChange(pack=pack, role=role))
 
     async def _change(self, asked: worker_pb2.EngineChange) -> None:

@@ -18,6 +18,7 @@ from limbeck_server.cli.evaluate import evaluate
 from limbeck_server.cli.export import export
 from limbeck_server.cli.inspect import inspect
 from limbeck_server.cli.plan import plan
+from limbeck_server.cli.serve import serve
 from limbeck_server.cli.verify import verify
 
 app = typer.Typer(
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (doctor, export, build, caption, plan, distill, evaluate, inspect, verify):
+for command in (doctor, export, build, caption, plan, distill, evaluate, inspect, verify, serve):
     app.command(no_args_is_help=command not in (doctor,))(command)
 
 

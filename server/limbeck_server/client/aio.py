@@ -46,6 +46,7 @@ from limbeck_server.rpc import (
 )
 from limbeck_server.store.base import JobState
 from limbeck_server.wire.jobs import state_value
+from limbeck_server.wire.names import is_set_name
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:
@@ -294,6 +295,17 @@ class AsyncClient(EngineClient):
             for message in page.distilled_sets:
                 yield set_from(message)
 
+    async def set_of(self, job: Job | str) -> str:
+        """The name of the set that a job has made.
+
+        Raises:
+            JobError: It has made none.
+        """
+        found = await self.job(job)
+        if found.distilled_set is None:
+            raise job_error(found)
+        return found.distilled_set
+
     async def download(
         self, distilled_set: DistilledSet | Job | str, out: str | Path, *, on_progress: OnProgress = silent
     ) -> Path:
@@ -306,11 +318,8 @@ class AsyncClient(EngineClient):
             JobError: The job has made no set.
         """
         name = name_of(distilled_set)
-        if name.startswith("jobs/"):
-            job = await self.job(name)
-            if job.distilled_set is None:
-                raise job_error(job)
-            name = job.distilled_set
+        if not is_set_name(name):
+            name = await self.set_of(name)
         return await downloads.download(self._calls, name, Path(out), on_progress=on_progress)
 
     async def _create(self, priority: int, request_id: str | None, **spec: Any) -> Job:

@@ -44,7 +44,7 @@ async def download(calls: Calls, name: str, out: Path, *, on_progress: OnProgres
         except Timeout as error:
             raise OutputError(f"another process fetches {out}: it holds {staging / 'lock'}") from error
         try:
-            files = {artifact.path: artifact.sha256 async for artifact in _files(calls, name)}
+            files = {path: sha256 async for path, sha256 in _files(calls, name)}
             await _Archive(calls, name, staging, on_progress).fetch()
             await asyncio.to_thread(_unpack, staging, files)
             _refuse_existing(out)

@@ -126,7 +126,7 @@ class EngineClient:
         nbytes = request.ByteSize()
         if limit is not None and nbytes > limit:
             raise ConfigError(
-                f"the arrays take {nbytes:,} bytes, the server takes {limit:,} in one message; send fewer rows at a time"
+                f"the arrays take {nbytes:,} bytes, the server takes {limit:,} in a message; send fewer rows at a time"
             )
         stub = self._calls.stub(inference_pb2_grpc.InferenceServiceStub)
         return await self._calls.unary(getattr(stub, method), request)

@@ -73,11 +73,12 @@ class ServerError(LimbeckError):
     @property
     def is_transient(self) -> bool:
         """Whether the same call may succeed in a moment."""
+        if self.retry_seconds is not None:
+            return True
         code = self._refusal.code
-        if code in (Code.RESOURCE_EXHAUSTED, Code.ABORTED):
-            return self.retry_seconds is not None
-        # A connection that breaks within a stream is CANCELLED or UNKNOWN to gRPC now and then.
-        return code is Code.UNAVAILABLE or (code in (Code.CANCELLED, Code.UNKNOWN) and not self.reason)
+        # To gRPC, a connection that breaks within a stream is one of these; a server of limbeck's says a reason.
+        broken = code in (Code.CANCELLED, Code.UNKNOWN, Code.INTERNAL) and not self.reason
+        return broken or code is Code.UNAVAILABLE
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self._refusal,))
@@ -99,9 +100,6 @@ class RequestError(ServerError):
     """The server cannot do what was asked."""
 
     exit_code = 2
-
-    def __str__(self) -> str:
-        return "\n  ".join([super().__str__(), *(f"{one.field}: {one.description}" for one in self.violations)])
 
 
 class MissingError(ServerError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -22,11 +23,15 @@ class LoopThread:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run to the end, and give what comes of it. Ctrl-C in the calling thread cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self.start(work)
         try:
             return future.result()
         finally:
             future.cancel()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Let it run; cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         """The items as they come; the generator behind them is closed with this one."""
@@ -41,10 +46,18 @@ class LoopThread:
                 self.run(cast("AsyncGenerator[T, None]", items).aclose())
 
     def close(self) -> None:
-        """End the thread; nothing may run any more."""
+        """Cancel what runs, and end the thread."""
+        self.run(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _next(items: AsyncIterator[T]) -> T:

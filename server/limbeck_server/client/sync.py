@@ -160,6 +160,10 @@ class Client:
         loop, client = self._here()
         return loop.iterate(client.distilled_sets())
 
+    def set_of(self, job: Job | str) -> str:
+        loop, client = self._here()
+        return loop.run(client.set_of(job))
+
     def download(
         self, distilled_set: DistilledSet | Job | str, out: str | Path, *, on_progress: OnProgress = silent
     ) -> Path:

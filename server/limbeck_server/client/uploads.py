@@ -18,7 +18,7 @@ import grpc
 from limbeck.errors import DataError
 from limbeck_server.client.archive import write_zip
 from limbeck_server.client.calls import Calls
-from limbeck_server.client.errors import StateError, server_error
+from limbeck_server.client.errors import server_error
 from limbeck_server.client.sets import Dataset, dataset_from
 from limbeck_server.rpc import datasets_pb2, datasets_pb2_grpc
 from limbeck_server.store.base import DatasetState
@@ -68,18 +68,9 @@ async def upload(
         while dataset.state is DatasetState.UPLOADING:
             before = dataset.received_nbytes
             try:
-                dataset = await _send(
-                    calls, file, dataset, min(chunk_nbytes or _CHUNK_NBYTES, _CHUNK_NBYTES), on_progress
-                )
+                dataset = await _send(calls, file, dataset, chunk_nbytes, on_progress)
             except grpc.aio.AioRpcError as error:
-                failed = server_error(error)
-                # The stream before may still be open on the server's side.
-                if not isinstance(failed, StateError):
-                    await patience.wait(failed)
-                elif patience.left_seconds:
-                    await asyncio.sleep(0.2)
-                else:
-                    raise failed from error
+                await patience.wait(server_error(error))
                 dataset = await _state(calls, dataset.name)
             if dataset.received_nbytes > before:
                 patience.renew()
@@ -93,12 +84,13 @@ async def ready(calls: Calls, dataset: Dataset) -> Dataset:
         DataError: It found that the dataset cannot be used.
     """
     delay = 0.05
-    while dataset.state in (DatasetState.CHECKING, DatasetState.UPLOADING):
+    while dataset.state is DatasetState.CHECKING:
         await asyncio.sleep(delay)
         delay = min(2 * delay, 1.0)
         dataset = await _state(calls, dataset.name)
-    if dataset.failure is not None:
-        raise DataError(f"the server cannot use {dataset.name} ({dataset.display_name}): {dataset.failure.message}")
+    if dataset.state is DatasetState.FAILED:
+        why = dataset.failure.message if dataset.failure else "it does not say why"
+        raise DataError(f"the server cannot use {dataset.name} ({dataset.display_name}): {why}")
     return dataset
 
 
@@ -124,8 +116,7 @@ def _described(path: Path) -> _File:
 
 async def _found(existing: AsyncIterator[Dataset], file: _File) -> Dataset | None:
     async for dataset in existing:
-        same = (dataset.uploaded, dataset.sha256, dataset.nbytes) == (True, file.sha256, file.nbytes)
-        if same and dataset.state in _USABLE:
+        if dataset.uploaded and dataset.sha256 == file.sha256 and dataset.state in _USABLE:
             return dataset
     return None
 

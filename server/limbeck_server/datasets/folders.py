@@ -1,8 +1,8 @@
 """Where the server keeps what is uploaded.
 
-    ROOT/uploads/<id>.part          what has come so far
-    ROOT/uploads/<id>.unpacked/     being unpacked and looked through
-    ROOT/datasets/<id>/             ready: moved here in one step
+ROOT/uploads/<id>.part          what has come so far
+ROOT/uploads/<id>.unpacked/     being unpacked and looked through
+ROOT/datasets/<id>/             ready: moved here in one step
 """
 
 from __future__ import annotations

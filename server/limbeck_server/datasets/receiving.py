@@ -47,9 +47,7 @@ class Uploads:
         limits: How much is taken.
     """
 
-    def __init__(
-        self, store: ThreadedStore, folders: DatasetFolders, checker: Checker, limits: DatasetLimits
-    ) -> None:
+    def __init__(self, store: ThreadedStore, folders: DatasetFolders, checker: Checker, limits: DatasetLimits) -> None:
         self._store = store
         self._folders = folders
         self._checker = checker
@@ -99,9 +97,7 @@ class Uploads:
             dataset = await self._acknowledge(dataset, part, thread)
         return await self._finished(dataset, part, thread)
 
-    async def _take(
-        self, dataset: Dataset, part: PartFile, thread: _OneThread, chunks: AsyncIterator[Chunk]
-    ) -> None:
+    async def _take(self, dataset: Dataset, part: PartFile, thread: _OneThread, chunks: AsyncIterator[Chunk]) -> None:
         synced_at = time.monotonic()
         while (chunk := await self._next(chunks, part)) is not None:
             _refuse_misfit(chunk, part.nbytes, dataset.nbytes)

@@ -25,7 +25,7 @@ def wrong_checksum(offset: int, received_nbytes: int) -> RefusedError:
 
 def too_long(end: int, nbytes: int, received_nbytes: int) -> RefusedError:
     """More than was announced."""
-    message = f"a chunk ends at byte {end:,}, the upload was announced with {nbytes:,}; start an upload of the real size"
+    message = f"a chunk ends at byte {end:,}, the upload was announced with {nbytes:,}; start one of the real size"
     return _refused(grpc.StatusCode.OUT_OF_RANGE, "UPLOAD_TOO_LONG", message, received_nbytes)
 
 

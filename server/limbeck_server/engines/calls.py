@@ -108,12 +108,16 @@ class CallServer:
     def serve(self, limit_seconds: float | None = None) -> Iterator[worker_pb2.CallAnswered]:
         """Run what waits, and give each answer as soon as it is there; on the worker's thread.
 
+        Calls that come meanwhile may share the runs, and otherwise wait for the next time: callers who never stop do
+        not keep the worker from its jobs.
+
         Args:
-            limit_seconds: Begin no run after that time; what is left waits for the next time. None runs all.
+            limit_seconds: Begin no run after that time; what is left waits for the next time, too.
         """
         until = None if limit_seconds is None else time.monotonic() + limit_seconds
-        while self.pending and (until is None or time.monotonic() < until):
-            yield from self._admit()
+        yield from self._admit()
+        waiting = list(self._admitted)
+        while any(one in self._admitted for one in waiting) and (until is None or time.monotonic() < until):
             while self._admitted and self._another_comes():
                 yield from self._admit()
             if self._admitted:

@@ -21,9 +21,10 @@ def change(table: EngineTable, asked: worker_pb2.EngineChange) -> worker_pb2.Eng
 
 
 def loaded(table: EngineTable, change_id: int = 0) -> worker_pb2.EnginesLoaded:
-    """What is loaded now."""
+    """What is loaded now, in the order of names."""
     return worker_pb2.EnginesLoaded(id=change_id, engines=_engines(table))
 
 
 def _engines(table: EngineTable) -> list[worker_pb2.LoadedEngine]:
-    return [worker_pb2.LoadedEngine(pack=one.pack, role=one.role, engine=one.key) for one in table.loaded]
+    found = sorted(table.loaded, key=lambda one: (one.pack, one.role))
+    return [worker_pb2.LoadedEngine(pack=one.pack, role=one.role, engine=one.key) for one in found]

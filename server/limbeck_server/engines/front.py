@@ -18,7 +18,6 @@ import grpc
 
 from limbeck.budget import format_nbytes
 from limbeck.errors import LimbeckError
-from limbeck.pack import Role
 from limbeck_server.engines.catalog import Catalog
 from limbeck_server.engines.check import num_rows, violations
 from limbeck_server.engines.reasons import error_of
@@ -72,12 +71,12 @@ class CallLimits:
 
     Args:
         max_message_nbytes: Of one request, and of one answer.
-        max_waiting_rows: Rows that may wait for one worker.
+        max_waiting_calls: Calls that may wait for one worker.
         max_waiting_nbytes: Bytes of requests and answers that may wait for one worker; the front holds them.
     """
 
     max_message_nbytes: int = 16 * 2**20
-    max_waiting_rows: int = 1024
+    max_waiting_calls: int = 256
     max_waiting_nbytes: int = 64 * 2**20
 
 
@@ -85,6 +84,7 @@ class CallLimits:
 class _Queue:
     """What waits for a worker."""
 
+    calls: int = 0
     rows: int = 0
     nbytes: int = 0
 
@@ -110,10 +110,6 @@ class EngineCalls:
     def ready(self) -> bool:
         """Whether there is a worker."""
         return bool(self._link.call_workers())
-
-    def workers_with(self, pack: str, role: Role) -> list[str]:
-        """The workers that have an engine loaded."""
-        return [worker.id for worker in self._link.call_workers() if (pack, role) in worker.loaded]
 
     def max_rows(self, signature: Signature) -> int | None:
         """The most rows whose answer fits a message; None where a call has no rows."""
@@ -148,7 +144,7 @@ class EngineCalls:
         rows = num_rows(inputs) if signature.batched else 1
         nbytes = sum(len(tensor.data) for tensor in inputs) + rows * signature.output_row_nbytes
         for _ in range(_MAX_TRIES):
-            worker = self._pick((pack, signature.role), rows, nbytes)
+            worker = self._pick((pack, signature.role), nbytes)
             asked = worker_pb2.Call(id=next(self._ids), pack=pack, call=call, inputs=inputs)
             try:
                 with self._queued(worker, rows, nbytes):
@@ -179,41 +175,42 @@ class EngineCalls:
                 )
             )
 
-    def _pick(self, engine: tuple[str, str], rows: int, nbytes: int) -> str:
+    def _pick(self, engine: tuple[str, str], nbytes: int) -> str:
         workers = self._link.call_workers()
         if not workers:
             raise _refusal(
                 grpc.StatusCode.UNAVAILABLE, "NO_WORKER", "no worker is there to run engines; one may be starting", 5
             )
-        with_room = [worker for worker in workers if self._has_room(worker.id, rows, nbytes)]
+        with_room = [worker for worker in workers if self._has_room(worker.id, nbytes)]
         if not with_room:
-            waiting = sum(queue.rows for queue in self._queues.values())
-            message = f"{waiting} rows wait for engines already; try again, or with fewer calls at a time"
+            waiting = sum(queue.calls for queue in self._queues.values())
+            message = f"{waiting} calls wait for engines already; try again, or with fewer at a time"
             raise _refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", message, 1)
         return min(with_room, key=lambda worker: (engine not in worker.loaded, self._rows_waiting(worker.id))).id
 
     def _rows_waiting(self, worker: str) -> int:
         return self._queues[worker].rows if worker in self._queues else 0
 
-    def _has_room(self, worker: str, rows: int, nbytes: int) -> bool:
+    def _has_room(self, worker: str, nbytes: int) -> bool:
         """A call for which nothing waits is always taken: it fits a message."""
         queue = self._queues.get(worker)
         return queue is None or (
-            queue.rows + rows <= self.limits.max_waiting_rows
-            and queue.nbytes + nbytes <= self.limits.max_waiting_nbytes
+            queue.calls < self.limits.max_waiting_calls and queue.nbytes + nbytes <= self.limits.max_waiting_nbytes
         )
 
     @contextmanager
     def _queued(self, worker: str, rows: int, nbytes: int) -> Iterator[None]:
         queue = self._queues.setdefault(worker, _Queue())
+        queue.calls += 1
         queue.rows += rows
         queue.nbytes += nbytes
         try:
             yield
         finally:
+            queue.calls -= 1
             queue.rows -= rows
             queue.nbytes -= nbytes
-            if not queue.rows:
+            if not queue.calls:
                 del self._queues[worker]
 
 

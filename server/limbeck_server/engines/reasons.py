@@ -1,7 +1,4 @@
-"""Errors of a call on their way from a worker to the front: a reason, and the same error again.
-
-What an error means to a client is for `wire.status` to say, whose words the reasons are.
-"""
+"""Errors of a call on their way from a worker to the front: a reason, and the same error again."""
 
 from __future__ import annotations
 
@@ -16,25 +13,22 @@ from limbeck.errors import (
     PackError,
 )
 from limbeck_server.store.errors import NotFoundError
+from limbeck_server.wire.status import refusal_of
 
-_ENGINE_ERROR = "ENGINE_ERROR"
-
-# a class stands before those that it inherits from
-_REASONS: Mapping[str, type[LimbeckError]] = {
+_ERRORS: Mapping[str, type[LimbeckError]] = {
     "NOT_FOUND": NotFoundError,
     "PACK_ERROR": PackError,
     "FEED_ERROR": FeedError,
     "BACKEND_UNAVAILABLE": BackendUnavailableError,
     "OUT_OF_MEMORY": MemoryLimitError,
-    _ENGINE_ERROR: EngineError,
 }
 
 
 def reason_of(error: LimbeckError) -> str:
-    """The reason that stands for an error; of a kind that calls do not know, that of an `EngineError`."""
-    return next((reason for reason, kind in _REASONS.items() if isinstance(error, kind)), _ENGINE_ERROR)
+    """The word that stands for an error of any kind, as clients get it."""
+    return refusal_of(error).reason
 
 
 def error_of(reason: str, message: str) -> LimbeckError:
-    """The error that a reason stands for; of an unknown one, an `EngineError`."""
-    return _REASONS.get(reason, EngineError)(message)
+    """What a call failed with; an `EngineError` where that is nothing that the caller can act on."""
+    return _ERRORS.get(reason, EngineError)(message)

@@ -79,6 +79,7 @@ class Metrics:
         self._images.inc(num)
         self._rate.add(num)
 
+    @property
     def images_per_second(self) -> float:
         """Over the last minute."""
         return self._rate.per_second()

@@ -94,7 +94,7 @@ class DistilledSetServiceServicer(object):
 
     def StreamImages(self, request, context):
         """Sends the images of a job as they are finished, or those of a set, each exactly once; ends after the last.
-        FAILED_PRECONDITION after the images of a job that failed, ABORTED after those of one that was cancelled.
+        FAILED_PRECONDITION after those of a job that failed or was cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -55,13 +56,12 @@ async def images_of_set(record: SetRecord, after: int) -> AsyncGenerator[sets_pb
         RequestError: The set has not `after` images.
         RefusedError: A file is lost.
     """
-    first = after
-    while images := await asyncio.to_thread(_listed, Path(record.path), after):
+    folder = Path(record.path)
+    _refuse_after(after, await asyncio.to_thread(_count, folder))
+    while images := await asyncio.to_thread(_listed, folder, after):
         for number, image in images:
             yield image_message(number, image, await asyncio.to_thread(_published, record, image))
             after = number
-    if after == first:
-        _refuse_after(after, await asyncio.to_thread(_count, Path(record.path)))
 
 
 async def _next_images(store: ThreadedStore, job: str, after: int) -> tuple[Job, list[tuple[int, StoredImage]]]:
@@ -75,13 +75,25 @@ def _stored(blobs: Blobs, image: StoredImage) -> bytes:
         raise _lost(str(error)) from error
 
 
-def _listed(folder: Path, after: int) -> list[tuple[int, StoredImage]]:
-    """The next rows of the metadata, with their numbers."""
+@contextmanager
+def _metadata(folder: Path) -> Iterator[Iterator[bytes]]:
+    """The lines of a set's metadata, of which each is a row."""
     try:
         with (folder / _METADATA).open("rb") as lines:
-            rows = [json.loads(line) for line in islice(lines, after, after + _IMAGES_AT_A_TIME)]
+            yield lines
     except (OSError, ValueError) as error:
         raise _lost(f"{_METADATA} cannot be read: {error}") from error
+
+
+def _count(folder: Path) -> int:
+    with _metadata(folder) as lines:
+        return sum(1 for _ in lines)
+
+
+def _listed(folder: Path, after: int) -> list[tuple[int, StoredImage]]:
+    """The next rows of the metadata, with their numbers."""
+    with _metadata(folder) as lines:
+        rows = [json.loads(line) for line in islice(lines, after, after + _IMAGES_AT_A_TIME)]
     return [(after + number, _image(row)) for number, row in enumerate(rows, 1)]
 
 
@@ -100,11 +112,6 @@ def _published(record: SetRecord, image: StoredImage) -> bytes:
     if hashlib.sha256(png).hexdigest() != image.digest:
         raise _lost(f"{image.row['file_name']} is not what it was when the set was made")
     return png
-
-
-def _count(folder: Path) -> int:
-    with (folder / _METADATA).open("rb") as lines:
-        return sum(1 for _ in lines)
 
 
 def _refuse_after(after: int, last: int) -> None:

@@ -13,6 +13,7 @@ from limbeck_server.engines.signature import TEXT
 from limbeck_server.engines.texts import join_texts
 from limbeck_server.rpc import inference_pb2, inference_pb2_grpc, tensors_pb2, worker_pb2
 from limbeck_server.wire.names import pack_id
+from limbeck_server.wire.packs import data_type
 from limbeck_server.wire.refusal import RequestError, Violation
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -91,5 +92,4 @@ def _int64(name: str, values: Sequence[int]) -> worker_pb2.Tensor:
 
 
 def _public(tensor: worker_pb2.Tensor) -> tensors_pb2.Tensor:
-    dtype = tensors_pb2.DataType.Value(_PREFIX + tensor.dtype.upper())
-    return tensors_pb2.Tensor(dtype=dtype, shape=tensor.shape, data=tensor.data)
+    return tensors_pb2.Tensor(dtype=data_type(tensor.dtype), shape=tensor.shape, data=tensor.data)

@@ -7,31 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 
 from limbeck.backends.base import TensorSpec
-from limbeck.pack import Role
 from limbeck_server.engines.front import EngineCalls
 from limbeck_server.engines.signature import Signature, role_of
 from limbeck_server.rpc import grpc_service_pb2 as kserve
 from limbeck_server.rpc import grpc_service_pb2_grpc
 from limbeck_server.services.kserve_tensors import CONFIG_TYPES, DATATYPES, inputs_of
+from limbeck_server.services.packs import EngineControl
 from limbeck_server.store.errors import NotFoundError
 from limbeck_server.wire.refusal import RequestError, Violation
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _VERSION = "1"
 _PLATFORM = "limbeck"
-
-
-class Repository(Protocol):
-    """Loads and unloads engines on the workers."""
-
-    async def load(self, pack: str, role: Role) -> None: ...
-
-    async def unload(self, pack: str, role: Role) -> None: ...
 
 
 class _Model:
@@ -50,13 +42,13 @@ class KserveService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
     Args:
         calls: The way to the engines.
-        repository: Loads and unloads them.
+        engines: Loads and unloads them.
     """
 
-    def __init__(self, calls: EngineCalls, repository: Repository) -> None:
+    def __init__(self, calls: EngineCalls, engines: EngineControl) -> None:
         """Name every call of every pack."""
         self._calls = calls
-        self._repository = repository
+        self._engines = engines
         self._models = {model.name: model for model in (_Model(*one) for one in calls.catalog)}
 
     async def ServerLive(self, request: kserve.ServerLiveRequest, context: _Context) -> kserve.ServerLiveResponse:
@@ -121,7 +113,7 @@ class KserveService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> kserve.RepositoryIndexResponse:
         response = kserve.RepositoryIndexResponse()
         for name, model in sorted(self._models.items()):
-            if self._calls.workers_with(model.pack, model.signature.role):
+            if self._engines.loaded_on(model.pack, model.signature.role):
                 response.models.add(name=name, version=_VERSION, state="READY")
             elif not request.ready:
                 reason = "not loaded; its first run loads it"
@@ -134,14 +126,14 @@ class KserveService(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         model = self._model(request.model_name, field="model_name")
         if request.parameters:
             raise RequestError(Violation("parameters", "are not taken: a model cannot be brought along, only loaded"))
-        await self._repository.load(model.pack, model.signature.role)
+        await self._engines.load(model.pack, model.signature.role)
         return kserve.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
         self, request: kserve.RepositoryModelUnloadRequest, context: _Context
     ) -> kserve.RepositoryModelUnloadResponse:
         model = self._model(request.model_name, field="model_name")
-        await self._repository.unload(model.pack, model.signature.role)
+        await self._engines.unload(model.pack, model.signature.role)
         return kserve.RepositoryModelUnloadResponse()
 
     def _model(self, name: str, asked_version: str = "", *, field: str = "name") -> _Model:

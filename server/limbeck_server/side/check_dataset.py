@@ -4,8 +4,9 @@
     {"upload": …, "file_name": …, "folder": …}           an upload, that is put into a new folder: unpacked, or as it is
 
 Both with "max_pixels", the limit on an image's width times height, and an upload with "max_entries", "max_nbytes"
-and "max_ratio" of what comes out of it. The answer has "path" (of an upload, within its folder), "nbytes", "num_images",
-"num_classes", "num_unreadable", and "unreadable": of the first of those, pairs of an image's name and the reason.
+and "max_ratio" of what comes out of it. The answer has "path" (of an upload, within its folder), "nbytes",
+"num_images", "num_classes", "num_unreadable", and "unreadable": of the first of those, pairs of an image's name and
+the reason.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from limbeck.data.normalization import NORMALIZATIONS
 from limbeck.data.source import check, open_source
 from limbeck.data.stored import StoredSource
 from limbeck.errors import DataError, OutputError
-from limbeck_server.datasets.file_names import FileName
 from limbeck_server.side.failures import plain
+from limbeck_server.side.file_names import FileName
 from limbeck_server.side.tasks import Json, Report
 from limbeck_server.trust.archives import ArchiveLimits, unpack
 from limbeck_server.trust.paths import AllowedRoots

@@ -13,13 +13,18 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from limbeck_server.rpc import specs_pb2
-from limbeck_server.wire.names import dataset_id, pack_id, pack_name, set_id
+from limbeck_server.wire.names import dataset_id, is_set_name, pack_id, pack_name, set_id
 from limbeck_server.wire.structs import json_of, struct_of
 
 _KINDS: Mapping[str, type[Message]] = {"distill": specs_pb2.DistillSpec, "evaluate": specs_pb2.EvaluateSpec}
 
 
 def _dataset(name: str, field: str) -> str:
+    """Real images, or a distilled set in their place: some methods make one again."""
+    return _set(name, field) if is_set_name(name) else _real(name, field)
+
+
+def _real(name: str, field: str) -> str:
     dataset_id(name, field)
     return name
 

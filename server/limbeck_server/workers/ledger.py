@@ -25,6 +25,7 @@ from limbeck_server.store.base import (
 )
 from limbeck_server.store.errors import NotFoundError, StoreFullError, StoreReadOnlyError
 from limbeck_server.store.threaded import ThreadedStore
+from limbeck_server.wire.names import dataset_id, is_set_name, set_id
 
 _log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 2.0
@@ -152,15 +153,14 @@ class WorkLedger:
 
 
 def resource_path(store: Store, resource: str) -> str:
-    """Where a dataset or a distilled set lies.
+    """Where the dataset or the distilled set of that resource name lies.
 
     Raises:
-        NotFoundError: There is neither.
+        NotFoundError: It is not there.
     """
-    try:
-        return store.dataset(resource).path
-    except NotFoundError:
-        return store.distilled_set(resource).path
+    if is_set_name(resource):
+        return store.distilled_set(set_id(resource)).path
+    return store.dataset(dataset_id(resource)).path
 
 
 def _resources(store: Store, job: Job) -> dict[str, str]:

@@ -44,15 +44,21 @@ _SPACE_NBYTES = 64 * 2**20
 
 
 class PoolEvents(Protocol):
-    """Who is told what workers do, such as metrics."""
+    """Who is told what workers do; `operations.metrics.Metrics` is one."""
 
-    def images_finished(self, count: int) -> None: ...
+    def images_finished(self, num: int) -> None: ...
 
-    def lease_lost(self, reason: str) -> None: ...
+    def lease_lost(self) -> None: ...
 
-    def unit_retried(self) -> None: ...
+    def unit_retried(self, reason: str) -> None: ...
 
-    def worker_started(self) -> None: ...
+    def worker_planned(self, worker: str, nbytes: int) -> None: ...
+
+    def worker_seen(
+        self, worker: str, *, busy: bool, private_nbytes: int, cache_hits: int, cache_misses: int
+    ) -> None: ...
+
+    def worker_gone(self, worker: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +220,6 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             return
         yield worker_pb2.WorkResponse(welcome=worker_pb2.Welcome(config_json=json.dumps(asdict(self._config))))
         handle.state = WorkerState.IDLE
-        self._events.worker_started()
         _log.info("worker_ready worker=%s device=%s pid=%d", handle.worker, handle.device, hello.pid)
         self._soon(self._give(handle))
         listener = asyncio.create_task(self._listen(handle, request_iterator))
@@ -243,7 +248,15 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         """What a worker said."""
         kind = request.WhichOneof("message")
         if kind == "beat":
-            handle.heard(request.beat)
+            beat = request.beat
+            handle.heard(beat)
+            self._events.worker_seen(
+                handle.worker,
+                busy=beat.busy,
+                private_nbytes=beat.private_nbytes,
+                cache_hits=beat.cache_hits,
+                cache_misses=beat.cache_misses,
+            )
         elif kind == "call_answered":
             _answer(handle.calls, request.call_answered)
         elif kind == "engines_loaded":
@@ -275,7 +288,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             if said.outcome == worker_pb2.OUTCOME_FAILED:
                 await self._ledger.fail(lease.token, Failure(said.reason, said.message))
             else:
-                await self._free(lease, said.message if failed else "")
+                await self._free(lease, said.reason, said.message if failed else "")
             if said.outcome == worker_pb2.OUTCOME_DISK_FULL:
                 self._waiting.add(job)
                 await self._ledger.set_waiting(job, said.message)
@@ -285,10 +298,11 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             handle.end()
         self.wake()
 
-    async def _free(self, lease: Lease, retry: str) -> None:
+    async def _free(self, lease: Lease, reason: str, retry: str) -> None:
+        """End a lease; `retry` says why its holder failed, "" if it did not, and `reason` the same in a word."""
         job = await self._ledger.free(lease.token, retry=retry, max_attempts=self._policy.max_attempts)
         if retry:
-            self._events.unit_retried()
+            self._events.unit_retried(reason)
             _log.warning("units_retried job=%s state=%s reason=%s", job.id, job.state, retry)
 
     # work
@@ -304,6 +318,8 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             if lease is None:
                 return
             handle.begin(lease)
+        plan = (lease.job.prepared or {}).get("plan") or {}
+        self._events.worker_planned(handle.worker, plan.get("peak_nbytes", 0))
         try:
             handle.tell(assignment=await self._ledger.assignment(lease))
             _log.info("units_leased job=%s worker=%s units=%d", lease.job.id, handle.worker, len(lease.units))
@@ -339,6 +355,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         # -m starts an interpreter of its own: gRPC and CUDA do not survive a fork
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # nothing is imported from the folder that the server happens to stand in
             "-m",
             "limbeck_server.workers",
             f"--socket={self._socket}",
@@ -356,14 +373,15 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         """A worker's process has ended."""
         del self._handles[handle.worker]
         handle.died(WorkerLostError(f"worker {handle.worker} has ended"))
+        self._events.worker_gone(handle.worker)
         _log.info("worker_ended worker=%s code=%d", handle.worker, code)
         if handle.lease is None:
             return
         blamed = f"its worker ended with {code}" if handle.ended_for is None else handle.ended_for
         if blamed:
-            self._events.lease_lost(blamed)
+            self._events.lease_lost()
         with suppress(LeaseLostError):  # its last word may have freed it
-            await self._free(handle.lease, blamed)
+            await self._free(handle.lease, "WORKER_LOST", blamed)
         self.wake()
 
     async def _watch(self) -> None:

@@ -227,6 +227,17 @@ def test_no_run_begins_after_the_time_that_a_job_leaves(server: CallServer, rng:
     assert [answered.id for answered in server.serve()] == [1]
 
 
+def test_a_call_that_comes_during_a_run_waits_for_the_next_time(server: CallServer, rng: np.random.Generator) -> None:
+    """Or callers who never stop would keep the worker from its jobs."""
+    server.submit(call_of("decode", {"latents": some_latents(rng, BUCKET)}, call_id=1))
+    found = []
+    for answered in server.serve():
+        found.append(answered.id)
+        server.submit(call_of("decode", {"latents": some_latents(rng, BUCKET)}, call_id=answered.id + 1))
+    assert found == [1]
+    assert [answered.id for answered in server.serve()] == [2]
+
+
 def test_waiting_ends_when_a_call_comes(server: CallServer, rng: np.random.Generator) -> None:
     call = call_of("decode", {"latents": some_latents(rng, 1)})
     timer = threading.Timer(0.1, server.submit, [call])

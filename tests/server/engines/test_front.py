@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import grpc
@@ -93,13 +95,13 @@ def test_of_equal_workers_a_call_goes_to_the_one_with_the_fewest_rows_waiting() 
 def test_a_full_worker_is_passed_over_for_one_with_room() -> None:
     async def main() -> list[str]:
         link = SlowLink(CallWorker("a"), CallWorker("b", frozenset({("mini", "decoder")})))
-        calls = engine_calls(link, limits=CallLimits(max_waiting_rows=5))
+        calls = engine_calls(link, limits=CallLimits(max_waiting_calls=1))
         return await asked_of(calls, link, 3, 3)
 
     assert asyncio.run(main()) == ["b", "a"]
 
 
-@pytest.mark.parametrize("limits", [CallLimits(max_waiting_rows=5), CallLimits(max_waiting_nbytes=300_000)])
+@pytest.mark.parametrize("limits", [CallLimits(max_waiting_calls=1), CallLimits(max_waiting_nbytes=300_000)])
 def test_more_calls_than_may_wait_are_refused_until_there_is_room(limits: CallLimits) -> None:
     refusal = refusal_when_full(limits).refusal
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
@@ -157,7 +159,7 @@ def test_what_the_worker_refuses_is_raised_as_it_was() -> None:
 
 def test_a_caller_that_goes_leaves_nothing_waiting() -> None:
     async def main() -> None:
-        calls = engine_calls(link, limits=CallLimits(max_waiting_rows=1))
+        calls = engine_calls(link, limits=CallLimits(max_waiting_calls=1))
         gone = asyncio.create_task(calls.call("mini", "decode", [latents()]))
         await asyncio.sleep(0.01)
         gone.cancel()
@@ -166,3 +168,12 @@ def test_a_caller_that_goes_leaves_nothing_waiting() -> None:
 
     with one_worker(max_delay_seconds=0.2) as link:
         asyncio.run(main())
+
+
+def test_the_front_of_calls_loads_no_runtime() -> None:
+    program = (
+        "import sys, limbeck_server.services.inference, limbeck_server.services.kserve\n"
+        "print({'torch', 'onnx', 'onnxruntime', 'sklearn'} & sys.modules.keys() or 'none')"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout == "none\n"

@@ -223,6 +223,6 @@ def test_too_many_calls_at_a_time_are_refused_and_may_be_repeated(rng: np.random
         found = await asyncio.gather(*(stub.Decode(request) for _ in range(4)), return_exceptions=True)
         raise next(one for one in found if isinstance(one, grpc.aio.AioRpcError))
 
-    refusal = refused(act, limits=CallLimits(max_waiting_rows=2)).refusal
+    refusal = refused(act, limits=CallLimits(max_waiting_calls=1)).refusal
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
     assert refusal.retry_seconds == 1

@@ -428,8 +428,8 @@ def test_a_watch_ends_when_its_job_is_deleted(tmp_path: Path) -> None:
     async def test() -> None:
         async with jobs(tmp_path) as (stub, backing):
             job = await backing.do(make_job)
-            watch = stub.WatchJob(jobs_pb2.WatchJobRequest(name=f"jobs/{job.id}"))
-            await watch.read()
+            watch = aiter(stub.WatchJob(jobs_pb2.WatchJobRequest(name=f"jobs/{job.id}")))
+            await anext(watch)
 
             def cancel_and_delete(store: Any) -> None:
                 store.request_cancel(job.id)

@@ -99,7 +99,7 @@ def test_a_damaged_file_is_not_given_out_and_stays(blobs: Blobs, damage: bytes) 
 
 class TestDisk:
     def test_a_full_disk_is_said_with_what_was_needed(self, tiny_disk: Path) -> None:
-        with pytest.raises(OutputError, match="the disk is full: .* this step needs 2,000,000"):
+        with pytest.raises(OutputError, match=r"the disk is full: .* this step needs 2,000,000"):
             Blobs(tiny_disk / "blobs").put(bytes(2_000_000))
 
     def test_a_full_disk_keeps_no_part_of_a_file(self, tiny_disk: Path) -> None:
@@ -109,7 +109,7 @@ class TestDisk:
         assert files(blobs) == []
 
     def test_a_disk_that_refuses_is_said(self, blobs: Blobs) -> None:
-        with pytest.raises(OutputError, match="cannot write to .*: File too large"), files_of_at_most(1000):
+        with pytest.raises(OutputError, match=r"cannot write to .*: File too large"), files_of_at_most(1000):
             blobs.put(bytes(2000))
 
 

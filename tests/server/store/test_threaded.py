@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +177,9 @@ class TestSubscribing:
             async with store.subscribe(job) as changed:
                 while len(seen) < num_events:
                     changed.clear()
-                    after = seen[-1] if seen else 0
-                    seen += [
-                        event.sequence for event in await store.run(lambda ledger: ledger.events(job, after=after))
-                    ]
-                    if len(seen) < num_events:
+                    new = await store.run(partial(SqliteStore.events, job=job, after=len(seen)))
+                    seen += [event.sequence for event in new]
+                    if not new:
                         await changed.wait()
             return seen
 
@@ -188,7 +187,7 @@ class TestSubscribing:
             job = await store.run(new_job)
             watchers = [asyncio.create_task(watch(store, job.id, 31)) for _ in range(200)]
             for number in range(30):
-                await store.run(lambda ledger, number=number: ledger.add_event(job.id, "note", {"number": number}))
+                await store.run(partial(SqliteStore.add_event, job=job.id, kind="note", detail={"number": number}))
             assert await asyncio.gather(*watchers) == [list(range(1, 32))] * 200
 
         run(test)

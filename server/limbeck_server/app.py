@@ -1,0 +1,330 @@
+"""The server, put together: the only module that chooses what serves whom.
+
+             clients                          operators
+                │ gRPC (limbeck.v1, KServe v2)     │ HTTP (metrics, page)
+┌───────────────┴──────── front ───────────────────┴───────┐
+│  interceptors: metrics, drain, tokens, errors             │      side processes:
+│  services ── ledger (SQLite) ── blobs ── pool ────────────┼───── plans, uploads
+└──────────────────────────────────────────┬───────────────┘
+                                            │ gRPC on a Unix socket
+                                 workers, one a device: engines
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_reflection.v1alpha import reflection
+
+from limbeck.errors import ConfigError
+from limbeck.pack import Pack
+from limbeck_server.datasets.checking import Checker
+from limbeck_server.datasets.folders import DatasetFolders
+from limbeck_server.datasets.limits import DatasetLimits
+from limbeck_server.datasets.receiving import Uploads
+from limbeck_server.datasets.sweep import sweep
+from limbeck_server.engines.catalog import Catalog
+from limbeck_server.engines.front import CallLimits, EngineCalls
+from limbeck_server.operations.checks import Checks
+from limbeck_server.operations.drain import Drain, DrainGate
+from limbeck_server.operations.health import Health
+from limbeck_server.operations.metrics import Metrics
+from limbeck_server.operations.rpc_metrics import RpcMetrics
+from limbeck_server.operations.state import Condition, ServerState
+from limbeck_server.rpc import (
+    datasets_pb2_grpc,
+    grpc_service_pb2_grpc,
+    inference_pb2_grpc,
+    jobs_pb2_grpc,
+    packs_pb2_grpc,
+    plans_pb2_grpc,
+    server_pb2_grpc,
+    sets_pb2_grpc,
+    worker_pb2_grpc,
+)
+from limbeck_server.services.datasets import Datasets
+from limbeck_server.services.inference import InferenceService
+from limbeck_server.services.interceptor import ErrorInterceptor
+from limbeck_server.services.jobs import Jobs
+from limbeck_server.services.kserve import KserveService
+from limbeck_server.services.packs import Packs
+from limbeck_server.services.plans import Plans
+from limbeck_server.services.server_info import Device, Limits, ServerInformation
+from limbeck_server.services.sets import DistilledSets
+from limbeck_server.settings import ServerSettings
+from limbeck_server.side.runner import SideProcesses
+from limbeck_server.spec import Rules
+from limbeck_server.store.blobs import Blobs
+from limbeck_server.store.lock import RootLock
+from limbeck_server.store.sqlite import SqliteStore
+from limbeck_server.store.threaded import ThreadedStore
+from limbeck_server.trust.authorization import Authorization
+from limbeck_server.trust.exposure import check_exposure
+from limbeck_server.trust.limits import ConnectionLimits
+from limbeck_server.trust.paths import AllowedRoots
+from limbeck_server.trust.quotas import Streams
+from limbeck_server.trust.scopes import SCOPES
+from limbeck_server.trust.tls import ServerTls
+from limbeck_server.trust.tokens import TokenFile
+from limbeck_server.workers.config import WorkerConfig
+from limbeck_server.workers.control import EngineControl
+from limbeck_server.workers.ledger import WorkLedger
+from limbeck_server.workers.link import NO_LIMIT
+from limbeck_server.workers.planning import SidePlanning
+from limbeck_server.workers.pool import PoolPolicy, WorkerPool
+from limbeck_server.workers.progress import PoolProgress
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a server that runs is reached; ports that were asked for as 0 are known now."""
+
+    grpc: str
+    http: str
+
+
+class Server:
+    """A server of one root folder.
+
+    Args:
+        settings: What the operator decided.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        """Check what can be checked without touching anything.
+
+        Raises:
+            LimbeckError: Settings that cannot work together, such as an address that strangers reach.
+        """
+        self._settings = settings
+        self._tls = _tls(settings)
+        for address in (settings.address, settings.metrics_address):
+            if address:
+                check_exposure(
+                    address,
+                    tls=self._tls is not None,
+                    tokens=settings.tokens is not None,
+                    insecure=settings.insecure,
+                )
+        self._packs = settings.find_packs()
+        self._metrics = Metrics()
+        self._state = ServerState()
+        self.addresses: Addresses | None = None
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, and end in order.
+
+        Raises:
+            LimbeckError: The root is in use, the ledger is damaged, a port is taken.
+        """
+        with ExitStack() as held:
+            root = self._settings.root
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            held.enter_context(RootLock(root))
+            async with AsyncExitStack() as stack:
+                await self._serve(root, stack)
+
+    async def _serve(self, root: Path, stack: AsyncExitStack) -> None:
+        settings, metrics, state = self._settings, self._metrics, self._state
+        drain = Drain(settings.drain_seconds, state)
+        drain.listen()
+        store = ThreadedStore(SqliteStore(root / "ledger.sqlite"))
+        stack.push_async_callback(store.close)
+        blobs = Blobs(root / "blobs")
+        side = SideProcesses(memory_nbytes=None)
+        roots = [path.resolve() for path in settings.data_roots]
+        config = self._worker_config()
+        socket = root / "run" / "workers.sock"
+        pool = WorkerPool(
+            WorkLedger(store),
+            root=root,
+            socket=socket,
+            devices=settings.devices,
+            config=config,
+            policy=PoolPolicy(
+                lease_images=settings.lease_images,
+                max_attempts=settings.max_attempts,
+                jobs_per_worker=settings.jobs_per_worker,
+                idle_seconds=settings.idle_seconds,
+                hang_seconds=settings.hang_seconds,
+            ),
+            events=metrics,
+        )
+        inner = await self._inner_server(pool, socket)
+        stack.push_async_callback(inner.stop, 0)
+        streams = Streams()
+        metrics.streams_from(lambda: streams.num_open)
+        outer = self._outer_server(streams)
+        health = Health(state)
+        health.add_to(outer)
+        rules = Rules(
+            packs=self._packs,
+            backends=settings.backends,
+            place=AllowedRoots(roots).resolve,
+            endpoints=settings.endpoints,
+            budget_nbytes=settings.budget,
+        )
+        self._add_work(outer, store, blobs, pool, rules, SidePlanning(store, side, config), metrics)
+        checker = await self._add_datasets(outer, store, side, roots, root)
+        stack.push_async_callback(checker.close)
+        self._add_engines(outer, pool)
+        port = self._bind(outer)
+        await stack.enter_async_context(health)
+        checks = Checks(store, state, metrics, root=root, num_workers=lambda: len(pool.call_workers()))
+        await checks.look()
+        watching = asyncio.create_task(checks.run())
+        stack.callback(watching.cancel)
+        await pool.start()
+        await outer.start()
+        await checker.resume()
+        http = ""
+        self.addresses = Addresses(_with_port(settings.address, port), http)
+        state.leave(Condition.STARTING)
+        _log.info("server_ready address=%s metrics_address=%s", self.addresses.grpc, http)
+        self.ready.set()
+        await drain.begun()
+        await drain.carry_out(stop_workers=lambda: pool.drain(0.9 * settings.drain_seconds), servers=[outer, inner])
+
+    def _worker_config(self) -> WorkerConfig:
+        settings = self._settings
+        threads = {"threads": settings.threads} if settings.threads else {}
+        backend: dict[str, dict[str, Any]] = {"onnxruntime": dict(threads), "openvino": dict(threads)}
+        if any(device.startswith("cuda") for device in settings.devices):
+            backend["onnxruntime"]["providers"] = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        return WorkerConfig(
+            packs={name: str(folder) for name, folder in self._packs.items()},
+            backend=backend,
+            budget_nbytes=settings.budget,
+            engines_nbytes=settings.engines_nbytes,
+            bucket=settings.bucket,
+            call_delay_seconds=settings.call_delay_seconds,
+            max_pixels=settings.max_pixels,
+        )
+
+    async def _inner_server(self, pool: WorkerPool, socket: Path) -> grpc.aio.Server:
+        """The server that workers reach."""
+        socket.parent.mkdir(mode=0o700, exist_ok=True)
+        socket.parent.chmod(0o700)
+        socket.unlink(missing_ok=True)
+        server = grpc.aio.server(options=NO_LIMIT)
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(pool, server)
+        server.add_insecure_port(f"unix:{socket}")
+        await server.start()
+        return server
+
+    def _outer_server(self, streams: Streams) -> grpc.aio.Server:
+        """The server that clients reach, without services; what comes first in the list is outermost."""
+        settings, metrics = self._settings, self._metrics
+        tokens = None
+        if settings.tokens is not None:
+            tokens = TokenFile(settings.tokens, on_problem=metrics.token_file_unusable)
+        self._tokens = tokens
+        return grpc.aio.server(
+            interceptors=[
+                RpcMetrics(metrics, SCOPES),
+                DrainGate(self._state),
+                Authorization(tokens, streams, on_refusal=metrics.refused),
+                ErrorInterceptor(),
+            ],
+            options=ConnectionLimits(max_message_nbytes=settings.message_nbytes).grpc_options(),
+        )
+
+    def _add_work(
+        self,
+        server: grpc.aio.Server,
+        store: ThreadedStore,
+        blobs: Blobs,
+        pool: WorkerPool,
+        rules: Rules,
+        planning: SidePlanning,
+        metrics: Metrics,
+    ) -> None:
+        """Jobs, plans, sets, and what the server says of itself."""
+        settings = self._settings
+        jobs = Jobs(store, rules=rules, progress=PoolProgress(pool, metrics), wake=pool.wake)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
+        plans_pb2_grpc.add_PlanServiceServicer_to_server(Plans(store, rules=rules, planning=planning), server)
+        sets_pb2_grpc.add_DistilledSetServiceServicer_to_server(DistilledSets(store, blobs), server)
+        information = ServerInformation(
+            Limits(settings.message_nbytes, settings.upload_nbytes, settings.chunk_nbytes, settings.max_pixels),
+            packs=sorted(self._packs),
+            devices=lambda: [Device(one.device, one.worker, one.answers) for one in pool.workers()],
+        )
+        server_pb2_grpc.add_ServerServiceServicer_to_server(information, server)
+
+    async def _add_datasets(
+        self, server: grpc.aio.Server, store: ThreadedStore, side: SideProcesses, roots: list[Path], root: Path
+    ) -> Checker:
+        settings = self._settings
+        limits = DatasetLimits(
+            upload_nbytes=settings.upload_nbytes, chunk_nbytes=settings.chunk_nbytes, max_pixels=settings.max_pixels
+        )
+        folders = DatasetFolders(root)
+        if swept := await store.run(lambda ledger: sweep(ledger, folders)):
+            _log.info("datasets_swept count=%d", swept)
+        checker = Checker(store, folders, side, roots, limits)
+        uploads = Uploads(store, folders, checker, limits)
+        datasets = Datasets(
+            store, folders=folders, roots=AllowedRoots(roots), checker=checker, uploads=uploads, limits=limits
+        )
+        datasets_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
+        return checker
+
+    def _add_engines(self, server: grpc.aio.Server, pool: WorkerPool) -> None:
+        """Packs and direct calls."""
+        settings = self._settings
+        catalog = Catalog({name: Pack.open(folder).manifest for name, folder in self._packs.items()})
+        calls = EngineCalls(
+            catalog,
+            pool,
+            limits=CallLimits(max_message_nbytes=settings.message_nbytes, max_waiting_calls=settings.calls_waiting),
+        )
+        control = EngineControl(pool)
+        packs_pb2_grpc.add_PackServiceServicer_to_server(Packs(self._packs, engines=control), server)
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceService(calls), server)
+        grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(KserveService(calls, control), server)
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        address = self._settings.address
+        if self._settings.reflection:
+            _describe(server)
+        try:
+            if self._tls is not None:
+                return server.add_secure_port(address, self._tls.grpc_credentials())
+            return server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {address}: {error}; is another server there?") from error
+
+
+def _tls(settings: ServerSettings) -> ServerTls | None:
+    if settings.tls_certificate is None and settings.tls_key is None:
+        if settings.tls_client_ca is not None:
+            raise ConfigError(
+                "--tls-client-ca asks for clients' certificates: give --tls-certificate and --tls-key too"
+            )
+        return None
+    if settings.tls_certificate is None or settings.tls_key is None:
+        raise ConfigError("TLS needs both --tls-certificate and --tls-key")
+    return ServerTls(certificate=settings.tls_certificate, key=settings.tls_key, client_ca=settings.tls_client_ca)
+
+
+def _describe(server: grpc.aio.Server) -> None:
+    """Let whoever may ask what services there are."""
+    names = {method.split("/")[1] for method in SCOPES}
+    reflection.enable_server_reflection(sorted(names), server)
+
+
+def _with_port(address: str, port: int) -> str:
+    """The address with the port that was given for 0; a Unix socket has none."""
+    if address.startswith("unix"):
+        return address
+    return f"{address.rpartition(':')[0]}:{port}"
