@@ -2,10 +2,10 @@
 
     python -m benchmarks.server_calls --out benchmarks/results/server_calls-DATE.json
 
-A server of its own process with one worker serves the mini pack; callers in this process send one row at a time, each
-the next as soon as it has the last. Beside them stands the engine in this process, without a server: one row at a time,
-and a full bucket at a time, which is what any server could reach. Contestants take turns, so that a machine that is
-busy with other things is so for all of them. Figures are rows a second, the median of the rounds.
+For each bucket, a server of its own process with one worker serves the mini pack; callers in this process send a row
+at a time, each the next as soon as it has the last. Beside them stands the engine in this process, without a server: a
+row at a time, and a full bucket at a time, which is what any server could reach. Contestants take turns, so that a
+machine that is busy with other things is so for all of them. Figures are medians of the rounds.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from benchmarks.harness.machine import provenance
 
 from limbeck.arrays import Array
 from limbeck.backends.onnxruntime import OnnxRuntime
-from limbeck.models import open_models
+from limbeck.models import Part, open_models
 from limbeck.pack import Pack
 from limbeck_server.app import Server
 from limbeck_server.rpc import (
@@ -42,7 +44,6 @@ from limbeck_server.rpc import (
 )
 from limbeck_server.settings import ServerSettings
 
-BUCKET = 16
 CALLERS = (1, 8, 32)
 SHAPES: Mapping[str, tuple[int, ...]] = {"Decode": (16, 8, 8), "Features": (3, 224, 224)}
 
@@ -79,52 +80,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each takes its turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="threads of the engine, with and without the server")
+    parser.add_argument("--buckets", type=int, nargs="+", default=[1, 4, 16])
     options = parser.parse_args(arguments)
-    with served(options.threads) as address:
-        found = {
-            call: measure(call, address, seconds=options.seconds, rounds=options.rounds, threads=options.threads)
-            for call in SHAPES
-        }
-    settings = {"bucket": BUCKET, "threads": options.threads, "seconds": options.seconds, "rounds": options.rounds}
-    result = {"claim": "server_calls", **provenance(), "settings": settings, "calls": found}
+    contest = Contest(options.seconds, options.rounds, options.threads)
+    found = []
+    for bucket in options.buckets:
+        with served(options.threads, bucket) as address:
+            for call in SHAPES:
+                found.append({"call": call, "bucket": bucket, "figures": contest.run(call, address, bucket)})
+                print_table(found[-1])
+    result = {"claim": "server_calls", **provenance(), "settings": asdict(contest), "calls": found}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
-    for call, contestants in found.items():
-        print_table(call, contestants)
 
 
-def measure(call: str, address: str, *, seconds: float, rounds: int, threads: int) -> dict[str, dict[str, float]]:
-    """What everybody reaches, by name."""
-    row = np.random.default_rng(0).random((1, *SHAPES[call]), np.float32)
-    figures: dict[str, Figure] = {}
-    bare = {1: bare_call(call, threads, 1), BUCKET: bare_call(call, threads, BUCKET)}
-    for _ in range(rounds):
-        for rows, run in bare.items():
-            batch = np.repeat(row, rows, axis=0)
-            latencies = timed(lambda batch=batch, run=run: run(batch), seconds)  # type: ignore[misc]
-            figures.setdefault(f"engine alone, {rows} rows a call", Figure()).add(
-                sum(latencies), latencies, [rows], rows=rows
-            )
-        for callers in CALLERS:
-            begin = time.perf_counter()
-            latencies, batches = asyncio.run(call_server(call, address, row, callers=callers, seconds=seconds))
-            spent = time.perf_counter() - begin
-            figures.setdefault(f"server, {callers} callers", Figure()).add(spent, latencies, batches, rows=1)
-    return {name: figure.summary() for name, figure in figures.items()}
+@dataclass(frozen=True)
+class Contest:
+    """How everybody is measured: how long each takes its turn, how many turns, and with how many threads."""
+
+    seconds: float
+    rounds: int
+    threads: int
+
+    def run(self, call: str, address: str, bucket: int) -> dict[str, dict[str, float]]:
+        """What everybody reaches, by name."""
+        row = np.random.default_rng(0).random((1, *SHAPES[call]), np.float32)
+        figures: dict[str, Figure] = defaultdict(Figure)
+        with ExitStack() as stack:
+            bare = {rows: stack.enter_context(engine_alone(call, self.threads, rows)) for rows in (1, bucket)}
+            for _ in range(self.rounds):
+                for rows, act in bare.items():
+                    latencies = timed(partial(act, np.repeat(row, rows, axis=0)), self.seconds)
+                    figures[f"engine alone, {rows} a call"].add(sum(latencies), latencies, [rows], rows=rows)
+                for callers in CALLERS:
+                    begin = time.perf_counter()
+                    answers = call_server(call, address, row, callers=callers, seconds=self.seconds)
+                    latencies, batches = asyncio.run(answers)
+                    spent = time.perf_counter() - begin
+                    figures[f"server, {callers} callers"].add(spent, latencies, batches, rows=1)
+        return {name: figure.summary() for name, figure in figures.items()}
 
 
-def bare_call(call: str, threads: int, bucket: int) -> Callable[[Array], Array]:
-    """The call in this process; its engines stay open until the process ends."""
-    opened = open_models(
-        Pack.open("mini"),
-        OnnxRuntime(threads=threads),
-        needs={"codec"} if call == "Decode" else {"backbone"},
-        bucket=bucket,
-    )
-    models = opened.__enter__()
-    run: Callable[[Array], Array] = models.codec.decode if call == "Decode" else models.backbone.features
-    run(np.zeros((bucket, *SHAPES[call]), np.float32))
-    return run
+@contextmanager
+def engine_alone(call: str, threads: int, bucket: int) -> Iterator[Callable[[Array], Array]]:
+    """The call in this process."""
+    part: Part = "codec" if call == "Decode" else "backbone"
+    with open_models(Pack.open("mini"), OnnxRuntime(threads=threads), needs={part}, bucket=bucket) as models:
+        act = models.codec.decode if call == "Decode" else models.backbone.features
+        act(np.zeros((bucket, *SHAPES[call]), np.float32))
+        yield act
 
 
 def timed(act: Callable[[], object], seconds: float) -> list[float]:
@@ -162,12 +166,12 @@ async def call_server(
 
 
 @contextmanager
-def served(threads: int) -> Iterator[str]:
+def served(threads: int, bucket: int) -> Iterator[str]:
     """The address of a server in a process of its own, when both engines are loaded."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     with tempfile.TemporaryDirectory() as root:
-        server = context.Process(target=serve, args=(Path(root), threads, theirs))
+        server = context.Process(target=serve, args=(Path(root), threads, bucket, theirs))
         server.start()
         theirs.close()
         address = ours.recv()
@@ -190,12 +194,13 @@ async def worker_ready(address: str) -> None:
             await asyncio.sleep(0.1)
 
 
-def serve(root: Path, threads: int, told: Connection) -> None:
+def serve(root: Path, threads: int, bucket: int, told: Connection) -> None:
     """A server until SIGTERM; its address is told when a worker is there."""
 
     async def run() -> None:
-        settings = ServerSettings(root=root, address="127.0.0.1:0", metrics_address="", threads=threads, bucket=BUCKET)
-        server = Server(settings)
+        server = Server(
+            ServerSettings(root=root, address="127.0.0.1:0", metrics_address="", threads=threads, bucket=bucket)
+        )
         serving = asyncio.create_task(server.run())
         ready = asyncio.create_task(server.ready.wait())
         await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
@@ -206,11 +211,13 @@ def serve(root: Path, threads: int, told: Connection) -> None:
     asyncio.run(run())
 
 
-def print_table(call: str, contestants: Mapping[str, Mapping[str, float]]) -> None:
+def print_table(measured: Mapping[str, Any]) -> None:
     """Rows a second, and their share of what the engine alone reaches with full buckets."""
-    most = contestants[f"engine alone, {BUCKET} rows a call"]["rows_per_second"]
-    print(f"\n{call:<32} {'rows/s':>9} {'of full':>8} {'latency':>10} {'batch':>6}")
-    for name, found in contestants.items():
+    bucket, figures = measured["bucket"], measured["figures"]
+    most = figures[f"engine alone, {bucket} a call"]["rows_per_second"]
+    head = f"{measured['call']}, bucket {bucket}"
+    print(f"\n{head:<32} {'rows/s':>9} {'of full':>8} {'latency':>10} {'batch':>6}")
+    for name, found in figures.items():
         share = found["rows_per_second"] / most
         print(
             f"{name:<32} {found['rows_per_second']:9.1f} {share:8.2f} {found['latency_ms']:7.1f} ms "

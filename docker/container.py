@@ -75,10 +75,6 @@ class Container:
         """Wait for the first process and give its exit status."""
         return self._process.wait(timeout=seconds)
 
-    def processes(self) -> str:
-        """The processes in it: id, user, command."""
-        return self.execute(["python", "-c", _LIST_PROCESSES]).stdout
-
     def _inner(self) -> int:
         """The first process's id outside; it appears shortly after the start."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
@@ -134,13 +130,3 @@ def _as_user(root: Path, image: Image, user: str, command: Sequence[str]) -> lis
     """`command` in the root as `user`, in the working folder, with no way to become more."""
     inside = ["/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "enter", image.workdir, *command]
     return ["setpriv", "--no-new-privs", "chroot", f"--userspec={user}", "--groups=", str(root), *inside]
-
-
-_LIST_PROCESSES = """
-import pathlib
-for one in sorted(pathlib.Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
-    try:
-        print(one.name, one.stat().st_uid, (one / "cmdline").read_bytes().replace(b"\\0", b" ").decode()[:160])
-    except OSError:
-        pass
-"""

@@ -16,9 +16,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from docker.claims import CLAIMS, Claim, Failed, Subject
+from docker.claims import CLAIMS, Claim
 from docker.dockerfile import Stage, parse
 from docker.layers import Builder, Image, nbytes
+from docker.subject import Failed, Subject
 
 CONTEXT = Path(__file__).resolve().parent.parent
 DOCKERFILE = CONTEXT / "docker" / "cpu" / "Dockerfile"

@@ -96,9 +96,10 @@ def served(folder: Path, *, allowed: int = 1000) -> Iterator[Served]:
         assert process.stdin is not None
         assert process.stdout is not None
         port, dataset = process.stdout.readline().split()
-        yield Served(int(port), dataset, folder)
-        process.stdin.close()
-        process.wait(30)
+        try:
+            yield Served(int(port), dataset, folder)
+        finally:
+            process.kill()
 
 
 class Idle:

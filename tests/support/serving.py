@@ -74,6 +74,7 @@ class Backing:
     blobs: Blobs
     server: grpc.aio.Server
     caller: Caller
+    address: str
     channel: grpc.aio.Channel
 
     async def do(self, call: Callable[[Store], T]) -> T:
@@ -90,11 +91,11 @@ async def serving(folder: Path, *registers: Register) -> AsyncIterator[Backing]:
     """A server with these services, and a ledger and blobs below `folder`."""
     caller = Caller()
     server = grpc.aio.server(interceptors=(caller, ErrorInterceptor()))
-    port = server.add_insecure_port("127.0.0.1:0")
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     store = ThreadedStore(SqliteStore(folder / "ledger.sqlite"))
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            backing = Backing(folder, store, Blobs(folder / "blobs"), server, caller, channel)
+        async with grpc.aio.insecure_channel(address) as channel:
+            backing = Backing(folder, store, Blobs(folder / "blobs"), server, caller, address, channel)
             for register in registers:
                 register(backing)
             await server.start()

@@ -146,30 +146,17 @@ class StoreMachine(RuleBasedStateMachine):
         assert not self._is_final(found.job.id)
         self.held[found.token] = (found.job.id, units)
 
-    @rule(pick=PICK, units=st.integers(0, 3))
-    @precondition(lambda self: self.held or self.lost)
-    def prepare(self, pick: int, units: int) -> None:
-        specs = [UnitSpec(index, (index,), IMAGES_A_UNIT) for index in range(units)]
-        num_images = units * IMAGES_A_UNIT
-        self._finish(
-            self._token(pick),
-            PREPARE,
-            lambda token: self.store.prepared(token, {"plan": {"x": 1}}, specs, num_images=num_images),
-        )
+    @rule(pick=PICK, num_units=st.integers(0, 3))
+    @precondition(lambda self: any(units for _, units in self.held.values()))
+    def do_what_is_due(self, pick: int, num_units: int) -> None:
+        busy = [token for token, (_, units) in self.held.items() if units]
+        token = busy[pick % len(busy)]
+        self._do(token, min(self.held[token][1]), num_units)
 
-    @rule(pick=PICK, unit=st.integers(0, 2))
+    @rule(pick=PICK, unit=st.integers(-2, 2))
     @precondition(lambda self: self.held or self.lost)
-    def finish(self, pick: int, unit: int) -> None:
-        made = FinishedUnit(unit, tuple(image(unit, position) for position in range(IMAGES_A_UNIT)), result={})
-        self._finish(self._token(pick), unit, lambda token: self.store.finish_unit(token, made))
-
-    @rule(pick=PICK)
-    @precondition(lambda self: self.held or self.lost)
-    def publish(self, pick: int) -> None:
-        token = self._token(pick)
-        job = self.held[token][0] if token in self.held else "0" * 32
-        record = SetRecord(id=job[::-1], job=job, owner="ada", path="x", created_at=0.0)
-        self._finish(token, PUBLISH, lambda token: self.store.published(token, record, {}))
+    def do_anything(self, pick: int, unit: int) -> None:
+        self._do(self._token(pick), unit, 1)
 
     @rule(pick=PICK, unit=st.integers(-2, 2))
     @precondition(lambda self: self.held or self.lost)
@@ -253,15 +240,23 @@ class StoreMachine(RuleBasedStateMachine):
         tokens = [*self.held, *self.lost[-3:]]
         return tokens[pick % len(tokens)]
 
-    def _finish(self, token: str, unit: int, call: Callable[[str], object]) -> None:
-        job, units = self.held.get(token, ("", set()))
+    def _do(self, token: str, unit: int, num_units: int) -> None:
+        job, held = self.held.get(token, ("0" * 32, set()))
         try:
-            call(token)
+            if unit == PREPARE:
+                specs = [UnitSpec(index, (index,), IMAGES_A_UNIT) for index in range(num_units)]
+                self.store.prepared(token, {"plan": {"x": 1}}, specs, num_images=num_units * IMAGES_A_UNIT)
+            elif unit == PUBLISH:
+                record = SetRecord(id=job[::-1], job=job, owner="ada", path="x", created_at=0.0)
+                self.store.published(token, record, {})
+            else:
+                images = tuple(image(unit, position) for position in range(IMAGES_A_UNIT))
+                self.store.finish_unit(token, FinishedUnit(unit, images, result={}))
         except LeaseLostError:
-            assert unit not in units
+            assert unit not in held
             return
-        assert unit in units
-        units.remove(unit)
+        assert unit in held
+        held.remove(unit)
         self.jobs[job].finished.append(unit)
 
     def _end(self, token: str, call: Callable[[str], Job]) -> None:

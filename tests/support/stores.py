@@ -76,7 +76,7 @@ def publish(store: Store, job: Job) -> Job:
 
 def succeeded_job(store: Store, **asked: object) -> Job:
     """A job of one unit that is published."""
-    job = running_job(store, units=1, **asked)
+    job = running_job(store, units=1, **asked)  # type: ignore[arg-type]
     finish(store, lease(store, exclude=[other.id for other in store.jobs(limit=1000)[0] if other.id != job.id]))
     return publish(store, job)
 

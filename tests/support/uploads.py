@@ -183,28 +183,31 @@ async def dataset_desk(
 ) -> AsyncIterator[Desk]:
     """The dataset service of a server whose folder is `folder`."""
     folder.mkdir(exist_ok=True)
-    made: list[tuple[DatasetFolders, Checker]] = []
+    made: list[tuple[DatasetFolders, Checker, Uploads]] = []
 
     def register(backing: Backing) -> None:
         folders = DatasetFolders(folder)
         side = SideProcesses(num_at_once=2, memory_nbytes=memory_nbytes, nice=0)
         checker = Checker(backing.store, folders, side, roots, limits)
+        uploads = Uploads(backing.store, folders, checker, limits)
         service = Datasets(
             backing.store,
             folders=folders,
             roots=AllowedRoots(roots),
             checker=checker,
-            uploads=Uploads(backing.store, folders, checker, limits),
+            uploads=uploads,
             limits=limits,
         )
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(service, backing.server)
-        made.append((folders, checker))
+        made.append((folders, checker, uploads))
 
     async with serving(folder, register) as backing:
-        [(folders, checker)] = made
+        [(folders, checker, uploads)] = made
         try:
             yield Desk(backing, folders, checker, datasets_pb2_grpc.DatasetServiceStub(backing.channel))
         finally:
+            await backing.server.stop(None)
+            await uploads.close()
             await checker.close()
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 
+from limbeck.errors import ConfigError
 from limbeck_server.client.connection import Connection
 from limbeck_server.client.errors import ServerError, server_error
 from limbeck_server.client.retry import Patience
+
+_open: weakref.WeakSet[Calls] = weakref.WeakSet()
+"""Those with a channel: a forked process has its parent's here."""
 
 
 class Calls:
@@ -22,9 +28,16 @@ class Calls:
         self._stubs: dict[Any, Any] = {}
 
     def stub(self, kind: Callable[[grpc.aio.Channel], Any]) -> Any:
-        """The stub of a service, on the channel, which is opened if it is not."""
+        """The stub of a service, on the channel, which is opened if it is not.
+
+        Raises:
+            ConfigError: A certificate cannot be read; or the parent of this process had a channel open as it forked.
+        """
         if self._channel is None:
+            _refuse_forked()
             self._channel = self.connection.open()
+            self._pid = os.getpid()
+            _open.add(self)
         if kind not in self._stubs:
             self._stubs[kind] = kind(self._channel)
         return self._stubs[kind]
@@ -39,6 +52,7 @@ class Calls:
             await self._channel.close()
             self._channel = None
             self._stubs.clear()
+            _open.discard(self)
 
     async def unary(self, method: Any, request: Any) -> Any:
         """The answer to one request, which must be one that can be repeated.
@@ -102,3 +116,11 @@ class Calls:
             return await method(request, timeout=timeout_seconds, metadata=self.connection.metadata())
         except grpc.aio.AioRpcError as error:
             raise server_error(error) from error
+
+
+def _refuse_forked() -> None:
+    if any(calls._pid != os.getpid() for calls in _open):
+        raise ConfigError(
+            "this process was forked from one with an open client, and gRPC does not survive that: "
+            "close the client before forking, or start processes by spawn or forkserver"
+        )

@@ -23,7 +23,8 @@ from limbeck_server.store.base import JobState
 class Client:
     """A server. It connects at its first call; use it by `with`. `AsyncClient` says what each call does.
 
-    Threads may share it. It can be pickled, and a process that was forked or spawned connects anew.
+    Threads may share it. It can be pickled, and a process that is spawned connects anew. A process can be forked only
+    while no client is open: gRPC does not survive it, and calls in such a process raise ConfigError.
     """
 
     def __init__(

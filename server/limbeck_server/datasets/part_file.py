@@ -13,21 +13,27 @@ class PartFile:
     """A file that grows.
 
     Args:
-        path: Where it is; made if it is not there.
+        path: Where it is; made when it is opened, if it is not there.
         acknowledged_nbytes: What the ledger has of it. A torn tail behind that is cut off.
     """
 
     def __init__(self, path: Path, acknowledged_nbytes: int) -> None:
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        sync_folder(path.parent)
+        self._file: int | None = None
+        self.nbytes = acknowledged_nbytes
+        self.synced_nbytes = acknowledged_nbytes
+
+    def open(self) -> None:
+        """Open the file, and cut it to what was acknowledged."""
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        sync_folder(self._path.parent)
         # Less than was acknowledged is there only if somebody else changed the file; then it begins where it ends.
-        self.nbytes = min(acknowledged_nbytes, os.fstat(self._file).st_size)
-        self.synced_nbytes = self.nbytes
+        self.nbytes = self.synced_nbytes = min(self.nbytes, os.fstat(self._file).st_size)
         os.ftruncate(self._file, self.nbytes)
 
     def write(self, data: bytes) -> None:
-        """Append, all of it or, as far as the file's meaning goes, nothing."""
+        """Append all of it, or nothing that counts."""
+        assert self._file is not None
         rest, end = memoryview(data), self.nbytes
         while rest:
             written = os.pwrite(self._file, rest, end)
@@ -36,7 +42,7 @@ class PartFile:
 
     def sync(self) -> int:
         """Wait until the disk has everything; how much that is."""
-        if self.synced_nbytes != self.nbytes:
+        if self._file is not None and self.synced_nbytes != self.nbytes:
             os.fdatasync(self._file)
             self.synced_nbytes = self.nbytes
         return self.synced_nbytes
@@ -48,4 +54,5 @@ class PartFile:
 
     def close(self) -> None:
         """Let the file go. What was not synced may be lost."""
-        os.close(self._file)
+        if self._file is not None:
+            os.close(self._file)

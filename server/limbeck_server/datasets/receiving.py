@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from limbeck_server.datasets import refusals
@@ -53,59 +54,75 @@ class Uploads:
         self._checker = checker
         self._limits = limits
         self._open: set[str] = set()
+        self._endings: dict[str, asyncio.Task[Dataset]] = {}
 
-    async def receive(self, dataset: Dataset, chunks: AsyncIterator[Chunk]) -> Dataset:
-        """Take chunks until they end or the file is whole, and return the dataset as it then is.
+    async def receive(self, id: str, chunks: AsyncIterator[Chunk]) -> Dataset:
+        """Take chunks until they end, and return the dataset as it then is.
 
         However it ends, what came is on the disk and the ledger knows how much. A file that is whole is compared with
         its digest and handed on to be looked through. Of a dataset that is whole already, no chunk is taken.
 
         Raises:
+            NotFoundError: There is no such dataset.
             RefusedError: Another stream brings it already, a chunk does not fit or is damaged, nothing came for too
                 long, or the disk is full.
         """
-        with self._alone(dataset):
+        if id in self._open or id in self._endings:
+            raise refusals.busy(id)
+        self._open.add(id)
+        try:
+            dataset = await self._store.run(lambda store: store.dataset(id))
             if dataset.uploaded and dataset.state in _WHOLE:
                 return dataset
             if dataset.state is not DatasetState.UPLOADING:
                 raise refusals.not_uploading(dataset)
-            with _OneThread() as thread:
-                with self._full_disk_told(lambda: dataset.received_nbytes):
-                    part = await thread.run(lambda: PartFile(self._folders.part(dataset.id), dataset.received_nbytes))
-                try:
-                    with self._full_disk_told(lambda: part.synced_nbytes):
-                        return await self._grown(dataset, part, thread, chunks)
-                finally:
-                    await thread.run(part.close)
-
-    @contextmanager
-    def _alone(self, dataset: Dataset) -> Iterator[None]:
-        if dataset.id in self._open:
-            raise refusals.busy(dataset)
-        self._open.add(dataset.id)
-        try:
-            yield
+            return await self._grown(dataset, chunks)
         finally:
-            self._open.remove(dataset.id)
+            self._open.remove(id)
 
-    async def _grown(
-        self, dataset: Dataset, part: PartFile, thread: _OneThread, chunks: AsyncIterator[Chunk]
-    ) -> Dataset:
+    async def close(self) -> None:
+        """Wait until the ledger knows what came; to be called when no stream is open any more."""
+        while self._endings:
+            await asyncio.wait(self._endings.values())
+
+    async def _grown(self, dataset: Dataset, chunks: AsyncIterator[Chunk]) -> Dataset:
+        part = PartFile(self._folders.part(dataset.id), dataset.received_nbytes)
+        thread = _OneThread()
         try:
             await self._take(dataset, part, thread, chunks)
         finally:
-            dataset = await self._acknowledge(dataset, part, thread)
-        return await self._finished(dataset, part, thread)
+            # In a task of its own: a stream that drops cancels this one, more than once.
+            ending = asyncio.create_task(self._end(dataset, part, thread))
+            self._endings[dataset.id] = ending
+            ending.add_done_callback(lambda done: self._ended(dataset.id, done))
+            dataset = await asyncio.shield(ending)
+        return dataset
+
+    async def _end(self, dataset: Dataset, part: PartFile, thread: _OneThread) -> Dataset:
+        try:
+            with self._full_disk_told(part):
+                dataset = await self._acknowledge(dataset, part, thread)
+            return await self._finished(dataset, part, thread)
+        finally:
+            await thread.run(part.close)
+            thread.close()
+
+    def _ended(self, id: str, ending: asyncio.Task[Dataset]) -> None:
+        del self._endings[id]
+        if not ending.cancelled() and (error := ending.exception()):
+            logger.warning("upload_ended_badly dataset=%s reason=%r", id, error)
 
     async def _take(self, dataset: Dataset, part: PartFile, thread: _OneThread, chunks: AsyncIterator[Chunk]) -> None:
         synced_at = time.monotonic()
-        while (chunk := await self._next(chunks, part)) is not None:
-            _refuse_misfit(chunk, part.nbytes, dataset.nbytes)
-            await thread.run(lambda data=chunk.data: part.write(data))  # type: ignore[misc]
-            unsynced, now = part.nbytes - part.synced_nbytes, time.monotonic()
-            if unsynced >= self._limits.sync_nbytes or now - synced_at >= self._limits.sync_seconds:
-                await self._acknowledge(dataset, part, thread)
-                synced_at = now
+        with self._full_disk_told(part):
+            await thread.run(part.open)
+            while (chunk := await self._next(chunks, part)) is not None:
+                _refuse_misfit(chunk, part.nbytes, dataset.nbytes)
+                await thread.run(partial(part.write, chunk.data))
+                unsynced, now = part.nbytes - part.synced_nbytes, time.monotonic()
+                if unsynced >= self._limits.sync_nbytes or now - synced_at >= self._limits.sync_seconds:
+                    await self._acknowledge(dataset, part, thread)
+                    synced_at = now
 
     async def _next(self, chunks: AsyncIterator[Chunk], part: PartFile) -> Chunk | None:
         try:
@@ -137,14 +154,14 @@ class Uploads:
         return whole
 
     @contextmanager
-    def _full_disk_told(self, received: Callable[[], int]) -> Iterator[None]:
+    def _full_disk_told(self, part: PartFile) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            logger.warning("upload_disk_full received_nbytes=%d", received())
-            raise refusals.no_space(f"the server's disk is full ({error.strerror})", received()) from error
+            logger.warning("upload_disk_full received_nbytes=%d", part.synced_nbytes)
+            raise refusals.no_space(f"the server's disk is full ({error.strerror})", part.synced_nbytes) from error
 
 
 def _refuse_misfit(chunk: Chunk, received_nbytes: int, nbytes: int) -> None:
@@ -159,13 +176,13 @@ def _refuse_misfit(chunk: Chunk, received_nbytes: int, nbytes: int) -> None:
 class _OneThread:
     """A thread for one file. What is asked of it is done in order, even if nobody waits for it any more."""
 
-    def __enter__(self) -> _OneThread:
+    def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="upload")
-        return self
 
     async def run(self, call: Callable[[], T]) -> T:
         """What `call` makes, in the thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
-    def __exit__(self, *raised: object) -> None:
+    def close(self) -> None:
+        """End the thread when it has done what was asked."""
         self._pool.shutdown(wait=False)

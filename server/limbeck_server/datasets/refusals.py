@@ -42,11 +42,16 @@ def no_space(what: str, received_nbytes: int) -> RefusedError:
     return _refused(code, "DISK_FULL", message, received_nbytes, retry_seconds=_FULL_SECONDS)
 
 
-def busy(dataset: Dataset) -> RefusedError:
+def busy(id: str) -> RefusedError:
     """A second stream."""
-    message = f"dataset {dataset.id} is being uploaded by another stream; one at a time can"
-    code = grpc.StatusCode.ABORTED
-    return _refused(code, "UPLOAD_BUSY", message, dataset.received_nbytes, retry_seconds=_BUSY_SECONDS)
+    return RefusedError(
+        Refusal(
+            code=grpc.StatusCode.ABORTED,
+            reason="UPLOAD_BUSY",
+            message=f"dataset {id} is being uploaded by another stream; one at a time can",
+            retry_seconds=_BUSY_SECONDS,
+        )
+    )
 
 
 def not_uploading(dataset: Dataset) -> RefusedError:

@@ -2,6 +2,6 @@
 
     service  ->  front.EngineCalls  ~~ a worker's stream ~~>  calls.CallServer  ->  table.EngineTable
 
-`signature` and `front` are the front's; `batching`, `calls`, `pack_calls` and `table` the worker's, which alone loads a
+`front` and `catalog` are the front's; `batching`, `calls`, `pack_calls` and `table` the worker's, which alone loads a
 runtime.
 """

@@ -106,7 +106,7 @@ class Datasets(datasets_pb2_grpc.DatasetServiceServicer):
         if first is None or first.WhichOneof("message") != "start":
             raise RequestError(Violation("start", "the first message must say which upload goes on"))
         dataset = await self._dataset(dataset_id(first.start.name, "start.name"))
-        grown = await self._uploads.receive(dataset, self._chunks(requests))
+        grown = await self._uploads.receive(dataset.id, self._chunks(requests))
         return datasets_pb2.UploadDatasetResponse(dataset=dataset_message(grown))
 
     async def GetDataset(

@@ -58,7 +58,7 @@ def memory_bar(plan: Mapping[str, Any] | None, measured_nbytes: int) -> MemoryBa
         measured_nbytes=measured_nbytes,
         budget_nbytes=budget,
         measured_width=100 * measured_nbytes / scale,
-        budget_at=100 * budget / scale,
+        budget_at=min(100 * budget / scale, 99.6),  # its line is as wide as the rest
     )
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 import limbeck
 from limbeck_server.operations.metrics import CONTENT_TYPE, Metrics
 from limbeck_server.operations.state import ServerState
-from limbeck_server.store.base import FINAL, Job, JobState
+from limbeck_server.store.base import FINAL, Job
 from limbeck_server.store.errors import NotFoundError, StoreError
 from limbeck_server.trust.authorization import Tokens
 from limbeck_server.web import words
@@ -23,6 +23,8 @@ _JOBS = 50
 _EVENTS = 60
 _IMAGES = 240
 _STATIC = {"page.css": "text/css", "refresh.js": "text/javascript"}
+# A PNG file that small has few pixels, which are shown larger than they are: as squares, not as a blur.
+_SMALL_NBYTES = 12_000
 _FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -51,7 +53,6 @@ class Pages:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-            enable_async=False,
         )
         self._templates.filters |= {
             name: getattr(words, name) for name in ("size", "duration", "moment", "cut", "as_json", "told")
@@ -84,7 +85,6 @@ class Pages:
             first="after" not in request.query,
             workers=self._view.workers(who),
             images_per_second=self._metrics.images_per_second,
-            counts={state.value: sum(job.state is state for job in jobs) for state in JobState},
         )
 
     async def _job(self, request: web.Request) -> web.Response:
@@ -139,6 +139,7 @@ def _job_fields(found: JobView, workers: list[WorkerRow]) -> dict[str, Any]:
         "skipped": prepared.get("skipped") or [],
         "events": list(reversed(found.events)),
         "images": list(reversed(found.images)),
+        "small_images": all(one.image.nbytes < _SMALL_NBYTES for one in found.images),
         "workers": workers,
         "bar": memory_bar(prepared.get("plan"), measured),
         "took": _took(job),

@@ -1,8 +1,8 @@
-"""What every request to the page goes through: who asks, for which host, with which method; and what the browser may do.
+"""What every request to the page goes through: who asks, for which host; what a browser may do then.
 
-The page has no cookies and changes nothing, so nothing can be done in somebody's name. What is left to keep: strangers
-out (tokens), other sites from reading it through the operator's own browser (the Host header, no framing, no embedding),
-and hostile names from becoming code (templates escape, and the policy allows no code but ours).
+The page has no cookies and changes nothing, so nothing can be done in somebody's name. What is left to do: keep
+strangers out (tokens), keep other sites from reading it through the operator's own browser (the Host header, no
+framing, no embedding), and keep hostile names from becoming code (templates escape, the policy allows ours only).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from limbeck_server.web.pages import Pages
 
 # A connection that sends nothing, or half a request, is closed after it.
 _IDLE_SECONDS = 20.0
+_SHUTDOWN_SECONDS = 1.0
 
 
 class HttpServer:
@@ -30,13 +31,15 @@ class HttpServer:
     def __init__(self, pages: Pages, address: str, *, tls: ssl.SSLContext | None = None) -> None:
         self.address = address
         self._tls = tls
-        self._runner = web.AppRunner(pages.application(), access_log=None, keepalive_timeout=_IDLE_SECONDS)
+        self._runner = web.AppRunner(
+            pages.application(), access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
         host, port = host_of(self.address), int(self.address.rpartition(":")[2])
         try:
-            await web.TCPSite(self._runner, host, port, ssl_context=self._tls, shutdown_timeout=1.0).start()
+            await web.TCPSite(self._runner, host, port, ssl_context=self._tls).start()
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigError(f"cannot serve pages at {self.address}: {error.strerror or error}") from error

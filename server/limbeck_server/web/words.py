@@ -7,21 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from limbeck.budget import format_nbytes
 from limbeck_server.store.base import JobEvent
 
 _LONGEST = 4000
 
 
-def size(nbytes: int | float | None) -> str:
-    """Bytes in the unit that fits: "1.5 GiB"."""
-    if not nbytes:
-        return "–"
-    amount = float(nbytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if amount >= 100 or unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
+def size(nbytes: int | None) -> str:
+    """Bytes in the unit that fits, "1.5 GiB"; a dash for none."""
+    return format_nbytes(nbytes) if nbytes else "–"
 
 
 def duration(seconds: float | None) -> str:
@@ -36,7 +30,7 @@ def duration(seconds: float | None) -> str:
 
 def moment(at: float | None) -> str:
     """A moment by the server's clock, in UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)) if at is not None else "–"
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at)) if at is not None else "–"
 
 
 def cut(text: object, length: int = _LONGEST) -> str:

@@ -25,9 +25,11 @@ DETAILS_KEY = "grpc-status-details-bin"
 """The metadata key under which gRPC carries a status' details."""
 
 # Clients take 8 KiB of metadata, and a status is said twice in it: as gRPC's message and in the details.
-_MESSAGE_NBYTES = 1024
+_MESSAGE_NBYTES = 768
 _MAX_VIOLATIONS = 8
-_DESCRIPTION_NBYTES = 240
+_FIELD_NBYTES = 100
+_DESCRIPTION_NBYTES = 220
+_METADATA_NBYTES = 120
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ _KINDS = (
     _Kind(store.StoreFullError, Code.UNAVAILABLE, "DISK_FULL", 30),
     _Kind(store.StoreReadOnlyError, Code.UNAVAILABLE, "DISK_READ_ONLY", 30),
     _Kind(store.StoreCorruptError, Code.DATA_LOSS, "LEDGER_CORRUPT"),
+    _Kind(store.StoreError, Code.UNAVAILABLE, "LEDGER_UNAVAILABLE", 5),
     _Kind(library.BudgetError, Code.FAILED_PRECONDITION, "BUDGET_TOO_SMALL"),
     _Kind(library.ConfigError, Code.INVALID_ARGUMENT, "CONFIG_ERROR"),
     _Kind(library.DataError, Code.INVALID_ARGUMENT, "DATA_ERROR"),
@@ -91,7 +94,8 @@ def refusal_of(error: BaseException) -> Refusal:
 
 def status_of(refusal: Refusal) -> status_pb2.Status:
     """A refusal as `google.rpc.Status`, cut to what a client takes."""
-    info = error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=refusal.metadata)
+    metadata = {name: cut(text, _METADATA_NBYTES) for name, text in refusal.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata)
     details: list[Any] = [info]
     if refusal.violations:
         details.append(error_details_pb2.BadRequest(field_violations=_told(refusal)))
@@ -135,7 +139,10 @@ def cut(text: str, nbytes: int) -> str:
 
 def _told(refusal: Refusal) -> list[Mapping[str, str]]:
     shown = refusal.violations[:_MAX_VIOLATIONS]
-    return [{"field": one.field[:200], "description": cut(one.description, _DESCRIPTION_NBYTES)} for one in shown]
+    return [
+        {"field": cut(one.field, _FIELD_NBYTES), "description": cut(one.description, _DESCRIPTION_NBYTES)}
+        for one in shown
+    ]
 
 
 def _unexpected(error: BaseException) -> Refusal:

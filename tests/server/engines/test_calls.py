@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pytest
 
+pytest.importorskip("grpc", reason="the server extra is not installed")
+
 from limbeck.arrays import Array
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.diffusion.denoiser import ClassCondition

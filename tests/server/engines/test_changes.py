@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytest.importorskip("grpc", reason="the server extra is not installed")
+
 from limbeck_server.engines.changes import change, loaded
 from limbeck_server.rpc import worker_pb2
 from support.call_workers import table

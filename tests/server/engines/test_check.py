@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("grpc", reason="the server extra is not installed")
+
 from limbeck.backends.base import TensorSpec
 from limbeck_server.engines.check import num_rows, violations
 from limbeck_server.engines.signature import Signature

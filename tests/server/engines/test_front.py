@@ -7,16 +7,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-import grpc
 import numpy as np
 import pytest
 
-from limbeck.errors import FeedError
-from limbeck_server.engines.front import CallLimits, CallWorker, EngineCalls
-from limbeck_server.rpc import worker_pb2
-from limbeck_server.store.errors import NotFoundError
-from limbeck_server.wire.refusal import RefusedError, RequestError
-from support.call_workers import ThreadLink, ThreadWorker, arrays_of, engine_calls, one_worker, table, tensor_of
+grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
+
+from limbeck.errors import FeedError  # noqa: E402
+from limbeck_server.engines.front import CallLimits, CallWorker, EngineCalls  # noqa: E402
+from limbeck_server.rpc import worker_pb2  # noqa: E402
+from limbeck_server.store.errors import NotFoundError  # noqa: E402
+from limbeck_server.wire.refusal import RefusedError, RequestError  # noqa: E402
+from support.call_workers import ThreadLink, ThreadWorker, arrays_of, engine_calls, one_worker, table, tensor_of  # noqa: E402
 
 LATENTS = np.zeros((1, 16, 8, 8), np.float32)
 

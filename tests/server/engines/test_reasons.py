@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("grpc", reason="the server extra is not installed")
+
 from limbeck import errors
 from limbeck_server.engines.reasons import error_of, reason_of
 from limbeck_server.store.errors import NotFoundError

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
+pytest.importorskip("grpc", reason="the server extra is not installed")
+
 from limbeck.arrays import Array
 from limbeck.backends.base import Graph, Session
 from limbeck.backends.null import Null

@@ -6,21 +6,22 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import grpc
 import numpy as np
 import pytest
 
-from limbeck.arrays import Array
-from limbeck.backends.onnxruntime import OnnxRuntime
-from limbeck.diffusion.denoiser import ClassCondition
-from limbeck.diffusion.text_condition import TextCondition
-from limbeck.models import open_models
-from limbeck.pack import Pack
-from limbeck_server.engines.front import CallLimits
-from limbeck_server.rpc import inference_pb2 as pb
-from limbeck_server.rpc import inference_pb2_grpc, tensors_pb2
-from limbeck_server.wire.errors import RemoteError, remote_error
-from support.call_workers import BUCKET, SECONDS, ThreadLink, one_worker, served
+grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
+
+from limbeck.arrays import Array  # noqa: E402
+from limbeck.backends.onnxruntime import OnnxRuntime  # noqa: E402
+from limbeck.diffusion.denoiser import ClassCondition  # noqa: E402
+from limbeck.diffusion.text_condition import TextCondition  # noqa: E402
+from limbeck.models import open_models  # noqa: E402
+from limbeck.pack import Pack  # noqa: E402
+from limbeck_server.engines.front import CallLimits  # noqa: E402
+from limbeck_server.rpc import inference_pb2 as pb  # noqa: E402
+from limbeck_server.rpc import inference_pb2_grpc, tensors_pb2  # noqa: E402
+from limbeck_server.wire.errors import RemoteError, remote_error  # noqa: E402
+from support.call_workers import BUCKET, SECONDS, ThreadLink, one_worker, served  # noqa: E402
 
 T = TypeVar("T")
 Act = Callable[[Any], Awaitable[T]]

@@ -10,21 +10,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-import grpc
 import numpy as np
 import pytest
 
-from limbeck.arrays import Array
-from limbeck.backends.onnxruntime import OnnxRuntime
-from limbeck.diffusion.text_condition import TextCondition
-from limbeck.engine import compile
-from limbeck.models import open_models
-from limbeck.pack import Pack
-from limbeck_server.rpc import grpc_service_pb2 as pb
-from limbeck_server.rpc import grpc_service_pb2_grpc
-from limbeck_server.wire.errors import RemoteError, remote_error
-from support import triton
-from support.call_workers import BUCKET, SECONDS, ThreadLink, one_worker, served
+grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
+
+from limbeck.arrays import Array  # noqa: E402
+from limbeck.backends.onnxruntime import OnnxRuntime  # noqa: E402
+from limbeck.diffusion.text_condition import TextCondition  # noqa: E402
+from limbeck.engine import compile  # noqa: E402
+from limbeck.models import open_models  # noqa: E402
+from limbeck.pack import Pack  # noqa: E402
+from limbeck_server.rpc import grpc_service_pb2 as pb  # noqa: E402
+from limbeck_server.rpc import grpc_service_pb2_grpc  # noqa: E402
+from limbeck_server.wire.errors import RemoteError, remote_error  # noqa: E402
+from support import triton  # noqa: E402
+from support.call_workers import BUCKET, SECONDS, ThreadLink, one_worker, served  # noqa: E402
 
 T = TypeVar("T")
 Report = dict[str, Any]

@@ -1,0 +1,138 @@
+"""What `docker.prove` tries on the image's server: TLS, tokens, health check, a job, its end and its next start."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from docker.container import Container
+from docker.subject import PHOTOS, Failed, Subject, Volumes
+
+ETC = "/etc/limbeck"
+READY_SECONDS = 120.0
+JOB_SECONDS = 300.0
+END_SECONDS = 60.0
+
+
+def default_start_is_refused(subject: Subject) -> str:
+    """CMD as it stands, with nothing mounted at /etc/limbeck."""
+    with subject.volumes() as volumes, subject.run([*subject.entrypoint, *_command(subject)], volumes) as started:
+        container, output = started
+        status = container.wait(seconds=END_SECONDS)
+        said = output.read_text(errors="replace").strip()
+    if status == 0 or ETC not in said:
+        raise Failed(f"ended with {status} and said {said}")
+    return f"exit code {status}, {said.splitlines()[0]}"
+
+
+def serves_and_survives(subject: Subject) -> str:
+    """A job from registration to download over TLS, then SIGTERM, then a second container on the same volumes."""
+    with subject.volumes() as plain:
+        volumes = _with_secrets(subject, plain)
+        command = [*subject.entrypoint, *_command(subject), "--data-root", PHOTOS]
+        with subject.run(command, volumes) as (container, output):
+            seconds = _await_health(subject, container, output)
+            stranger = _asked(container, _STRANGER, output)
+            job = json.loads(_asked(container, _JOB, output))
+            front = _asked(container, _FRONT, output)
+            status = container.stop(seconds=END_SECONDS)
+        if stranger != "DeniedError" or status != 0 or job["images"] != 10:
+            raise Failed(f"stranger: {stranger}, job: {job}, exit code after SIGTERM: {status}")
+        with subject.run(command, volumes) as (container, output):
+            _await_health(subject, container, output)
+            state = _asked(container, _STATE.format(job=job["name"]), output)
+            container.stop(seconds=END_SECONDS)
+    if state != "succeeded":
+        raise Failed(f"after a restart the job is {state}")
+    return (
+        f"healthy after {seconds:.0f} s by the image's own HEALTHCHECK over TLS; a caller without token was refused; "
+        f"a job made {job['images']} images and they were downloaded; the front process held "
+        f"{front} MB; SIGTERM ended it with 0; the next start still had the job"
+    )
+
+
+def _command(subject: Subject) -> list[str]:
+    return subject.stage.last("CMD").words
+
+
+def _with_secrets(subject: Subject, volumes: Volumes) -> Volumes:
+    """A certificate for localhost, and a token that may submit, as an operator mounts them."""
+    etc = volumes.folder / "etc"
+    etc.mkdir()
+    certificate = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    names = "-addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+    files = ["-keyout", str(etc / "tls.key"), "-out", str(etc / "tls.crt")]
+    subprocess.run([*certificate.split(), *names.split(), *files], check=True, capture_output=True)
+    token = secrets.token_urlsafe(32)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    (etc / "tokens.toml").write_text(f'[tokens.prove]\nsha256 = "{digest}"\nscope = "submit"\n')
+    (etc / "token").write_text(token)
+    for path in (etc, *etc.iterdir()):
+        os.chmod(path, 0o700 if path.is_dir() else 0o600)
+        subject.give(path)
+    return replace(volumes, read={**volumes.read, ETC: etc})
+
+
+def _await_health(subject: Subject, container: Container, output: Path) -> float:
+    """Run HEALTHCHECK's command until it ends with 0; the seconds that took."""
+    start = time.monotonic()
+    while (elapsed := time.monotonic() - start) < READY_SECONDS:
+        try:
+            done = container.execute(subject.stage.health_command)
+        except RuntimeError as error:
+            raise Failed(f"{error}: {output.read_text(errors='replace')[-2000:]}") from error
+        if done.returncode == 0:
+            return elapsed
+        time.sleep(0.5)
+    raise Failed(f"not healthy after {elapsed:.0f} s, {done.stdout}: {output.read_text(errors='replace')[-2000:]}")
+
+
+def _asked(container: Container, program: str, output: Path) -> str:
+    """What a Python program printed that ran beside the server, as the image's user."""
+    done = container.execute(["python", "-c", program], seconds=JOB_SECONDS)
+    if done.returncode != 0:
+        raise Failed(f"{done.stdout[-2000:]}\nthe server said: {output.read_text(errors='replace')[-2000:]}")
+    return done.stdout.strip().rpartition("\n")[2]
+
+
+_CLIENT = """
+import json, pathlib
+from limbeck_server.client import Client, ServerError, Tls
+tls = Tls(ca=pathlib.Path("/etc/limbeck/tls.crt"))
+"""
+
+_STRANGER = f"""{_CLIENT}
+with Client("localhost:50051", tls=tls) as client:
+    try:
+        client.server_info()
+        print("let in")
+    except ServerError as error:
+        print(type(error).__name__)
+"""
+
+_JOB = f"""{_CLIENT}
+with Client("localhost:50051", tls=tls, token_file=pathlib.Path("/etc/limbeck/token")) as client:
+    data = client.register_dataset("{PHOTOS}")
+    job = client.wait(client.submit("d4m", data, ipc=1, settings={{"num_steps": 4}}))
+    made = client.download(job, "/tmp/distilled")
+    print(json.dumps({{"name": job.name, "images": len(list(made.glob("train/*/*.png")))}}))
+"""
+
+_STATE = f"""{_CLIENT}
+with Client("localhost:50051", tls=tls, token_file=pathlib.Path("/etc/limbeck/token")) as client:
+    print(client.job("{{job}}").state.value)
+"""
+
+# The front is the first child of tini, whose process id inside is 1.
+_FRONT = """
+import pathlib
+front = min(int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*") if int(path.name) > 1)
+lines = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{front}/status").read_text().splitlines())
+print(round(int(lines["VmRSS"].split()[0]) * 1024 / 1e6))
+"""

@@ -1,0 +1,146 @@
+"""`limbeck jobs`: jobs on a server, from making one to having its set here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limbeck_server.cli.jobs_connection import (
+    DEFAULT_SERVER,
+    CaOption,
+    CertificateOption,
+    InsecureOption,
+    JobArgument,
+    KeyOption,
+    ServerOption,
+    TokenFileOption,
+    connected,
+    named,
+)
+from limbeck_server.cli.jobs_report import describe_job, logged, summary, watch_job
+from limbeck_server.cli.jobs_submit import submit
+from limbeck_server.cli.report import JsonOption, reporting
+
+app = typer.Typer(
+    name="jobs",
+    help="Make, follow and end jobs on a server, and fetch what they made.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+def list_jobs(
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only jobs in this state, such as running; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 50,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    insecure: InsecureOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List your jobs, newest first.
+
+    Example: limbeck jobs list --server gpu:50051 --state running
+    """
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+        jobs = [job for _, job in zip(range(limit), client.jobs(state or ()), strict=False)]
+        for job in jobs:
+            describe_job(report, job)
+        report.table("jobs", ["job", "made", "kind", "what", "state", "images"], [summary(job) for job in jobs])
+
+
+def watch(
+    job: JobArgument,
+    after: Annotated[int, typer.Option(min=0, help="The number of the last event that you have seen.")] = 0,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    insecure: InsecureOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what happens to a job until it is done; Ctrl-C ends the showing, not the job.
+
+    Example: limbeck jobs watch jobs/0123456789abcdef0123456789abcdef --server gpu:50051
+    """
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+        ended = watch_job(client, named("jobs", job), report, after=after)
+        describe_job(report, ended)
+        if ended.distilled_set:
+            report.say(f"its set is {ended.distilled_set}: limbeck jobs fetch {ended.name} --out FOLDER")
+
+
+def cancel(
+    job: JobArgument,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    insecure: InsecureOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask for a job's end, which comes within a step.
+
+    Example: limbeck jobs cancel jobs/0123456789abcdef0123456789abcdef --server gpu:50051
+    """
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+        asked = client.cancel(named("jobs", job))
+        describe_job(report, asked)
+        report.say(f"{asked.name} is {asked.state}" + ("" if asked.is_final else ", and ends within a step"))
+
+
+def fetch(
+    source: Annotated[str, typer.Argument(help="A job that is done, or a distilled set, by its name.")],
+    out: Annotated[Path, typer.Option(help="The folder to make; it must not exist.")],
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    insecure: InsecureOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a distilled set: the same files as `limbeck distill` writes, each held against its digest.
+
+    What a broken fetch left is continued by the same command.
+
+    Example: limbeck jobs fetch jobs/0123456789abcdef0123456789abcdef --out distilled --server gpu:50051
+    """
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+        with report.progress():
+            client.download(named("jobs", source), out, on_progress=report.step)
+        report.event("fetched", out=str(out))
+        report.say(f"the set is in {out}\nto look at: {out / 'preview.png'}")
+
+
+def logs(
+    job: JobArgument,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    insecure: InsecureOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what has happened to a job until now.
+
+    Example: limbeck jobs logs jobs/0123456789abcdef0123456789abcdef --server gpu:50051
+    """
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+        for event in client.events(named("jobs", job)):
+            logged(report, event)
+
+
+app.command(no_args_is_help=True)(submit)
+app.command("list")(list_jobs)
+for command in (watch, cancel, fetch, logs):
+    app.command(no_args_is_help=True)(command)
