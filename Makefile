@@ -57,7 +57,9 @@ docs: .venv-dev/.ready  ## README blocks and examples run, links resolve, every 
 	@$(PYTHON) -m venv .venv-dev
 	@echo "installing torch, the exporters and the test tools into .venv-dev …"
 	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt $(TORCH)
-	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[export,text,parquet,openvino,tensorrt-rtx,test,lint]'
+	@$(DEV)/python -m pip install --quiet --disable-pip-version-check -c constraints-dev.txt -e '.[export,text,parquet,openvino,tensorrt-rtx,server,test,lint]'
+	@# its metadata wants an older protobuf than the one it runs with
+	@$(DEV)/python -m pip install --quiet --disable-pip-version-check --no-deps tritonclient==2.73.0 python-rapidjson==1.25
 	@touch .venv-dev/.ready
 
 # timm needs torchvision, whose wheels are built for CUDA's torch and break what imports them beside another build: both

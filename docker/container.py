@@ -66,6 +66,11 @@ class Container:
             check=False,
         )
 
+    def kill(self) -> None:
+        """End every process in it at once, as `docker kill` and a crash do."""
+        os.kill(self._inner(), signal.SIGKILL)
+        self._process.wait()
+
     def stop(self, *, seconds: float) -> int:
         """Send SIGTERM to the first process, as `docker stop` does, and give its exit status."""
         os.kill(self._inner(), signal.SIGTERM)

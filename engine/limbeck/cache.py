@@ -20,9 +20,10 @@ import os
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import platformdirs
 from filelock import FileLock
@@ -72,6 +73,9 @@ class Cache:
             room; one that is larger than the limit by itself is not kept.
     """
 
+    uses: ClassVar[Counter[Literal["hit", "miss"]]] = Counter()
+    """How often this process found an entry, in any cache, and how often not."""
+
     def __init__(self, root: Path | None = None, *, limit_nbytes: int = DEFAULT_LIMIT_NBYTES) -> None:
         """Keep the settings; nothing is read or written before the first call."""
         if limit_nbytes < 1:
@@ -88,7 +92,11 @@ class Cache:
         Raises:
             ConfigError: `key` is not 16 to 128 lowercase hexadecimal digits.
         """
-        folder = self._folder(key)
+        found = self._found(self._folder(key))
+        self.uses["miss" if found is None else "hit"] += 1
+        return found
+
+    def _found(self, folder: Path) -> dict[str, Path] | None:
         try:
             if not folder.is_dir():
                 return None

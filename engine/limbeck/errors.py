@@ -15,6 +15,7 @@
     │   └── ParityError         the graph does not compute what the network does
     ├── OutputError         7   writing the distilled set
     ├── EndpointError       8   a language model on another machine that does not answer
+    ├── (limbeck_server.client) ServerError  9   a server that refused, failed or was away
     └── Interrupted       130   stopped by the user at the end of a step
 
 A message says what was asked, what was found and what would work. The figures in it are attributes too,

@@ -65,13 +65,16 @@ from limbeck_server.store.lock import RootLock
 from limbeck_server.store.sqlite import SqliteStore
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.trust.authorization import Authorization
-from limbeck_server.trust.exposure import check_exposure
+from limbeck_server.trust.exposure import check_exposure, is_local
 from limbeck_server.trust.limits import ConnectionLimits
 from limbeck_server.trust.paths import AllowedRoots
 from limbeck_server.trust.quotas import Streams
 from limbeck_server.trust.scopes import SCOPES
 from limbeck_server.trust.tls import ServerTls
 from limbeck_server.trust.tokens import TokenFile
+from limbeck_server.web.pages import Pages
+from limbeck_server.web.server import HttpServer
+from limbeck_server.web.view import LedgerView, worker_row
 from limbeck_server.workers.config import WorkerConfig
 from limbeck_server.workers.control import EngineControl
 from limbeck_server.workers.ledger import WorkLedger
@@ -186,7 +189,7 @@ class Server:
         await pool.start()
         await outer.start()
         await checker.resume()
-        http = ""
+        http = await self._serve_pages(stack, store, blobs, pool)
         self.addresses = Addresses(_with_port(settings.address, port), http)
         state.leave(Condition.STARTING)
         _log.info("server_ready address=%s metrics_address=%s", self.addresses.grpc, http)
@@ -292,6 +295,17 @@ class Server:
         packs_pb2_grpc.add_PackServiceServicer_to_server(Packs(self._packs, engines=control), server)
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceService(calls), server)
         grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(KserveService(calls, control), server)
+
+    async def _serve_pages(self, stack: AsyncExitStack, store: ThreadedStore, blobs: Blobs, pool: WorkerPool) -> str:
+        """Metrics and the page; the address where they are, "" where none are asked for."""
+        address = self._settings.metrics_address
+        if not address:
+            return ""
+        view = LedgerView(store, blobs, lambda: [worker_row(one) for one in pool.workers()])
+        pages = Pages(view, self._metrics, self._state, tokens=self._tokens, local=is_local(address))
+        context = self._tls.http_context() if self._tls else None
+        http = await stack.enter_async_context(HttpServer(pages, address, tls=context))
+        return http.address
 
     def _bind(self, server: grpc.aio.Server) -> int:
         address = self._settings.address

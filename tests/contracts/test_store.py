@@ -110,6 +110,17 @@ class TestCreatingJobs:
         job = new_job(store, request_id="r", max_unfinished=1)
         assert new_job(store, request_id="r", max_unfinished=1) == job
 
+    def test_a_failure_that_names_a_file_which_is_not_unicode_is_kept(self, store: Store) -> None:
+        job = running_job(store)
+        store.fail(lease(store).token, Failure("DATA_ERROR", "caf\udce9.png cannot be read"))
+        assert store.job(job.id).failure == Failure("DATA_ERROR", r"caf\udce9.png cannot be read")
+
+    def test_the_name_of_a_file_that_is_not_unicode_comes_back_as_it_was(self, store: Store) -> None:
+        job = new_job(store)
+        skipped = {"skipped": ["caf\udce9.png"]}
+        store.prepared(lease(store).token, skipped, [], num_images=0)
+        assert store.job(job.id).prepared == skipped
+
     def test_text_of_any_language_comes_back_as_it_was(self, store: Store) -> None:
         spec = {"name": "Ärger \u202e<script>\x00 日本語 '\"; DROP TABLE job; --"}
         assert store.job(new_job(store, spec=spec).id).spec == spec

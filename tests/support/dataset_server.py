@@ -38,7 +38,7 @@ async def serve(folder: Path) -> None:
     async with dataset_desk(folder, limits=limits) as desk:
         await desk.backing.do(lambda store: sweep(store, desk.folders))
         await desk.checker.resume()
-        print(desk.backing.port, flush=True)
+        print(desk.backing.address.rpartition(":")[2], flush=True)
         await desk.backing.server.wait_for_termination()
 
 

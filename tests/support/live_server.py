@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -31,6 +32,7 @@ from support.cli import COMMAND, ENVIRONMENT
 
 FINAL = {jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED}
 PATIENCE = 240.0
+DIGITS = Path(__file__).parents[2] / "examples" / "data" / "sign_digits" / "train"
 
 
 class LiveServer:
@@ -187,6 +189,15 @@ class LiveServer:
     def set_folder(self, name: str) -> Path:
         """Where the job's distilled set lies."""
         return self.root / "sets" / self.job(name).distilled_set.rpartition("/")[2]
+
+
+def some_photos(folder: Path) -> Path:
+    """Eight real images of each of ten classes, copied into a new folder, which is returned."""
+    for one in sorted(path for path in DIGITS.iterdir() if path.is_dir()):
+        (folder / one.name).mkdir(parents=True)
+        for image in sorted(one.iterdir())[:8]:
+            shutil.copy(image, folder / one.name)
+    return folder
 
 
 def _command(process: psutil.Process) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,22 +45,27 @@ class Shown:
     metrics: Metrics
     workers: list[WorkerRow]
     pages: Pages
+    close_ledger: Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
 async def shown_pages(
-    folder: Path, *, tokens: TokenFile | None = None, tls: Any = None, local: bool = True
+    folder: Path,
+    *,
+    tokens: TokenFile | None = None,
+    tls: Any = None,
+    local: bool = True,
+    view: type[LedgerView] = LedgerView,
 ) -> AsyncIterator[Shown]:
     """Serve pages over a new ledger in a folder."""
     ledger, blobs = SqliteStore(folder / "ledger.sqlite"), Blobs(folder / "blobs")
     store, state, metrics = ThreadedStore(ledger), ServerState(), Metrics()
     state.leave(Condition.STARTING)
     workers: list[WorkerRow] = []
-    view = LedgerView(store, blobs, lambda: workers)
-    pages = Pages(view, metrics, state, tokens=tokens, local=local)
+    pages = Pages(view(store, blobs, lambda: workers), metrics, state, tokens=tokens, local=local)
     try:
         async with HttpServer(pages, "127.0.0.1:0", tls=tls) as server:
-            yield Shown(server.address, ledger, blobs, state, metrics, workers, pages)
+            yield Shown(server.address, ledger, blobs, state, metrics, workers, pages, store.close)
     finally:
         await store.close()
 

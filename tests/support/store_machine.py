@@ -6,12 +6,20 @@ the store whatever was called stands in the invariants.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from limbeck_server.store.base import (
     FINAL,
@@ -45,6 +53,7 @@ class ModelJob:
     request_id: str
     kind: str
     finished: list[int] = field(default_factory=list)
+    attempts: Counter[int] = field(default_factory=Counter)
     sequence: int = 0
 
 
@@ -69,10 +78,18 @@ class StoreMachine(RuleBasedStateMachine):
                 self.open = open_again()
                 super().__init__()
 
-        run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=steps))
+        run_state_machine_as_test(
+            Machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+        )
 
     def teardown(self) -> None:
         self.store.close()
+
+    @initialize()
+    def begin(self) -> None:
+        """Most that can go wrong does so when units are at work."""
+        self.create("ada", "", "distill", 0)
+        self.work_as_one_should(1, 3)
 
     # what a front does
 
@@ -136,15 +153,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(["w0", "w1"]), max_images=st.sampled_from([1, 3, 100]))
     def lease(self, worker: str, max_images: int) -> None:
-        found = self.store.lease(worker, max_images=max_images)
-        if found is None:
-            return
-        units = {unit.index for unit in found.units}
-        assert units
-        taken = {unit for job, others in self.held.values() if job == found.job.id for unit in others}
-        assert not units & (taken | set(self.jobs[found.job.id].finished))
-        assert not self._is_final(found.job.id)
-        self.held[found.token] = (found.job.id, units)
+        self._lease(worker, max_images)
+
+    @rule(leases=st.integers(1, 4), num_units=st.integers(1, 3))
+    def work_as_one_should(self, leases: int, num_units: int) -> None:
+        for _ in range(leases):
+            if token := self._lease("w2", 3):
+                for unit in sorted(self.held[token][1]):
+                    self._do(token, unit, num_units)
+                self._end(token, self.store.free)
 
     @rule(pick=PICK, num_units=st.integers(0, 3))
     @precondition(lambda self: any(units for _, units in self.held.values()))
@@ -173,7 +190,14 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(pick=PICK, retry=st.sampled_from(["", "fault"]))
     @precondition(lambda self: self.held or self.lost)
     def free(self, pick: int, retry: str) -> None:
-        self._end(self._token(pick), lambda token: self.store.free(token, retry=retry, max_attempts=MAX_ATTEMPTS))
+        token = self._token(pick)
+        if retry and token in self.held:
+            job, units = self.held[token]
+            self.jobs[job].attempts.update(units)
+        ended = self._end(token, lambda token: self.store.free(token, retry=retry, max_attempts=MAX_ATTEMPTS))
+        if ended and not ended.cancel_requested:
+            tired = max(self.jobs[ended.id].attempts.values(), default=0) >= MAX_ATTEMPTS
+            assert (ended.state is JobState.FAILED) == tired
 
     @rule(pick=PICK)
     @precondition(lambda self: self.held or self.lost)
@@ -227,6 +251,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert found == self.held
 
     @invariant()
+    def a_job_that_ended_early_holds_nothing(self) -> None:
+        ended = (JobState.FAILED, JobState.CANCELLED)
+        assert [job for job, _ in self.held.values() if self.store.job(job).state in ended] == []
+
+    @invariant()
     def quotas_are_what_is_there(self) -> None:
         for owner in ("ada", "ben"):
             unfinished = [id for id, job in self.jobs.items() if job.owner == owner and not self._is_final(id)]
@@ -239,6 +268,19 @@ class StoreMachine(RuleBasedStateMachine):
         """A token that is held, or one that was."""
         tokens = [*self.held, *self.lost[-3:]]
         return tokens[pick % len(tokens)]
+
+    def _lease(self, worker: str, max_images: int) -> str | None:
+        found = self.store.lease(worker, max_images=max_images)
+        if found is None:
+            return None
+        units = {unit.index for unit in found.units}
+        assert units
+        taken = {unit for job, others in self.held.values() if job == found.job.id for unit in others}
+        assert not units & (taken | set(self.jobs[found.job.id].finished))
+        assert not found.job.cancel_requested
+        assert not self._is_final(found.job.id)
+        self.held[found.token] = (found.job.id, units)
+        return found.token
 
     def _do(self, token: str, unit: int, num_units: int) -> None:
         job, held = self.held.get(token, ("0" * 32, set()))
@@ -259,16 +301,17 @@ class StoreMachine(RuleBasedStateMachine):
         held.remove(unit)
         self.jobs[job].finished.append(unit)
 
-    def _end(self, token: str, call: Callable[[str], Job]) -> None:
+    def _end(self, token: str, call: Callable[[str], Job]) -> Job | None:
         try:
             job = call(token)
         except LeaseLostError:
             assert token not in self.held
-            return
+            return None
         del self.held[token]
         self.lost.append(token)
         if job.state is JobState.FAILED:  # it takes its other leases with it
             self._lose(lambda of: of == job.id)
+        return job
 
     def _lose(self, which: Callable[[str], bool]) -> None:
         gone = [token for token, (job, _) in self.held.items() if which(job)]

@@ -89,12 +89,9 @@ def tarred(files: Mapping[str, bytes], *, links: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
-class Desk:
-    """A client's view of the dataset service, and what is behind it."""
+class Sender:
+    """A client of the dataset service."""
 
-    backing: Backing
-    folders: DatasetFolders
-    checker: Checker
     stub: datasets_pb2_grpc.DatasetServiceStub
 
     async def start(
@@ -153,6 +150,22 @@ class Desk:
         while (await self.get(name)).received_nbytes < nbytes:
             await asyncio.sleep(0.02)
 
+    async def stream(self, name: str, chunks: Sequence[datasets_pb2.UploadChunk]) -> grpc.aio.StreamUnaryCall:
+        """A stream that has sent these chunks and is neither ended nor closed."""
+        call = self.stub.UploadDataset()
+        for message in messages(name, chunks):
+            await call.write(message)
+        return call
+
+
+@dataclass(frozen=True)
+class Desk(Sender):
+    """A client of the dataset service, and what is behind it."""
+
+    backing: Backing
+    folders: DatasetFolders
+    checker: Checker
+
     async def emptied(self) -> None:
         """Wait until the server keeps nothing of datasets."""
         while self.files():
@@ -204,7 +217,7 @@ async def dataset_desk(
     async with serving(folder, register) as backing:
         [(folders, checker, uploads)] = made
         try:
-            yield Desk(backing, folders, checker, datasets_pb2_grpc.DatasetServiceStub(backing.channel))
+            yield Desk(datasets_pb2_grpc.DatasetServiceStub(backing.channel), backing, folders, checker)
         finally:
             await backing.server.stop(None)
             await uploads.close()
@@ -226,13 +239,3 @@ def messages(name: str, chunks: Sequence[datasets_pb2.UploadChunk]) -> list[data
     """What a stream of an upload says."""
     start = datasets_pb2.UploadDatasetRequest(start=datasets_pb2.UploadStart(name=name))
     return [start, *(datasets_pb2.UploadDatasetRequest(chunk=one) for one in chunks)]
-
-
-async def abandoned_stream(
-    desk: Desk, name: str, chunks: Sequence[datasets_pb2.UploadChunk]
-) -> grpc.aio.StreamUnaryCall:
-    """A stream that has sent these chunks and is neither ended nor closed."""
-    call = desk.stub.UploadDataset()
-    for message in messages(name, chunks):
-        await call.write(message)
-    return call

@@ -17,6 +17,7 @@ from limbeck_server.cli.doctor import doctor
 from limbeck_server.cli.evaluate import evaluate
 from limbeck_server.cli.export import export
 from limbeck_server.cli.inspect import inspect
+from limbeck_server.cli.jobs import app as jobs
 from limbeck_server.cli.plan import plan
 from limbeck_server.cli.serve import serve
 from limbeck_server.cli.verify import verify
@@ -25,13 +26,14 @@ app = typer.Typer(
     name="limbeck",
     help="Distill an image dataset into a few images per class, on exported engines.",
     epilog="Exit codes: 0 done, 1 unexpected, 2 settings, 3 images, 4 pack, 5 engine, 6 export, 7 output, 8 endpoint, "
-    "130 stopped.",
+    "9 server, 130 stopped.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 for command in (doctor, export, build, caption, plan, distill, evaluate, inspect, verify, serve):
     app.command(no_args_is_help=command not in (doctor,))(command)
+app.add_typer(jobs)
 
 
 def _version(asked: bool) -> None:

@@ -100,11 +100,6 @@ class CallServer:
         """Whether a call waits to be served; from any thread."""
         return bool(self._inbox or self._admitted)
 
-    def wait(self, timeout_seconds: float) -> bool:
-        """Sleep until a call waits to be served, or the time is over; whether one does."""
-        with self._arrival:
-            return self._arrival.wait_for(lambda: self.pending, timeout_seconds)
-
     def serve(self, limit_seconds: float | None = None) -> Iterator[worker_pb2.CallAnswered]:
         """Run what waits, and give each answer as soon as it is there; on the worker's thread.
 
@@ -118,6 +113,7 @@ class CallServer:
         yield from self._admit()
         waiting = list(self._admitted)
         while any(one in self._admitted for one in waiting) and (until is None or time.monotonic() < until):
+            yield from self._admit()
             while self._admitted and self._another_comes():
                 yield from self._admit()
             if self._admitted:
@@ -129,8 +125,10 @@ class CallServer:
         if sum(share.num_rows for share in next_batch(self._admitted, first.bucket)) == first.bucket:
             return False
         left = first.arrived_at + self._max_delay_seconds - time.monotonic()
+        if left <= 0:
+            return False
         with self._arrival:
-            return self._arrival.wait_for(lambda: bool(self._inbox), max(0.0, left))
+            return self._arrival.wait_for(lambda: bool(self._inbox), left)
 
     def _admit(self) -> Iterator[worker_pb2.CallAnswered]:
         """Check the calls that have come, and leave out those that were cancelled."""
@@ -165,7 +163,10 @@ class CallServer:
             _run_together(calls, shares)
         except LimbeckError as error:
             _log.warning("calls_failed calls=%d error=%s", len(calls), error)
-            yield from self._run_apart(calls, shares)
+            if len(calls) == 1:
+                yield self._given_up(calls[0], error)
+            else:
+                yield from self._run_apart(calls, shares)
         for done in [one for one in calls if one in self._admitted and one.next_row == one.num_rows]:
             self._admitted.remove(done)
             yield _answered(done)
@@ -175,8 +176,11 @@ class CallServer:
             try:
                 _run_together([call], [share])
             except LimbeckError as error:
-                self._admitted.remove(call)
-                yield _refused(call.call, error)
+                yield self._given_up(call, error)
+
+    def _given_up(self, call: _Admitted, error: LimbeckError) -> worker_pb2.CallAnswered:
+        self._admitted.remove(call)
+        return _refused(call.call, error)
 
 
 def _run_together(calls: Sequence[_Admitted], shares: Sequence[Share]) -> None:

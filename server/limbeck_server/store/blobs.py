@@ -138,7 +138,7 @@ class Blobs:
         with self._locked():
             unchanged = _state(path) == state
             if unchanged:
-                path.unlink()
+                path.unlink(missing_ok=True)
             return unchanged
 
     def _locked(self) -> FileLock:

@@ -49,7 +49,7 @@ class Ledger:
             with self._explained():
                 self._connection.row_factory = sqlite3.Row
                 self._check_file()
-                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._keep_log()
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._connection.execute("PRAGMA foreign_keys = ON")
             self._migrate(clock)
@@ -65,24 +65,15 @@ class Ledger:
     @contextmanager
     def change(self) -> Iterator[None]:
         """A transaction: everything inside is on the disk when this ends, or, after an error, nothing of it."""
-        with self._explained():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+        with self._transaction("BEGIN IMMEDIATE"):
+            yield
+            self._connection.execute("COMMIT")
 
     @contextmanager
     def look(self) -> Iterator[None]:
         """Several statements that read, on the ledger as it is at one moment."""
-        with self._explained():
-            self._connection.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self._connection.execute("ROLLBACK")
+        with self._transaction("BEGIN"):
+            yield
 
     def run(self, query: str, **values: Any) -> None:
         """Run a statement that gives no rows."""
@@ -104,8 +95,26 @@ class Ledger:
         found = self.rows(query, **values)
         return found[0][0]
 
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[None]:
+        """What is not committed inside is undone."""
+        with self._explained():
+            self._connection.execute(begin)
+            try:
+                yield
+            finally:
+                if self._connection.in_transaction:  # some errors have ended it
+                    self._connection.execute("ROLLBACK")
+
     def _pragma(self, name: str) -> Any:
         return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    def _keep_log(self) -> None:
+        if (mode := self._pragma("journal_mode = WAL")) != "wal":
+            raise StoreError(
+                f"{self.path} cannot have a write-ahead log (SQLite offers {mode!r}): its file system shares no memory "
+                "between processes, as network file systems do; put the folder on a local disk"
+            )
 
     def _check_file(self) -> None:
         verdict = self._pragma("quick_check(1)")

@@ -21,8 +21,8 @@ from limbeck_server.store.base import (
 
 
 def text_of(value: Any) -> str:
-    """JSON as it is stored."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """JSON as it is stored: ASCII, since the name of a file on a disk need not be Unicode."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 def job_of(row: sqlite3.Row) -> Job:
@@ -92,7 +92,6 @@ def dataset_of(row: sqlite3.Row) -> Dataset:
 
 def dataset_values(dataset: Dataset) -> dict[str, Any]:
     """A dataset as the values of its row."""
-    failure = dataset.failure
     return {
         "id": dataset.id,
         "owner": dataset.owner,
@@ -106,9 +105,16 @@ def dataset_values(dataset: Dataset) -> dict[str, Any]:
         "digest": dataset.digest,
         "received_nbytes": dataset.received_nbytes,
         "created_at": dataset.created_at,
-        "failure_reason": failure and failure.reason,
-        "failure_message": failure and failure.message,
+        **failure_values(dataset.failure),
     }
+
+
+def failure_values(failure: Failure | None) -> dict[str, str | None]:
+    """A failure as the values of its two columns."""
+    if failure is None:
+        return {"failure_reason": None, "failure_message": None}
+    message = failure.message.encode("utf-8", "backslashreplace").decode()  # it may name a file that is not Unicode
+    return {"failure_reason": failure.reason, "failure_message": message}
 
 
 def set_of(row: sqlite3.Row) -> SetRecord:

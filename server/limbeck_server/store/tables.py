@@ -9,7 +9,7 @@ from sqlite3 import Row
 from limbeck_server.store.base import Failure, Job, JobEvent, JobState, Json
 from limbeck_server.store.errors import InUseError, NotFoundError
 from limbeck_server.store.ledger import Ledger
-from limbeck_server.store.records import job_of, text_of
+from limbeck_server.store.records import failure_values, job_of, text_of
 
 
 class Tables:
@@ -54,8 +54,7 @@ class Tables:
         return event
 
     def _set_state(self, job: str, state: JobState, failure: Failure | None = None) -> None:
-        reason, message = (failure.reason, failure.message) if failure else (None, None)
-        self._ledger.run("set_state", job=job, state=state.value, now=self._clock(), reason=reason, message=message)
+        self._ledger.run("set_state", job=job, state=state.value, now=self._clock(), **failure_values(failure))
         self._add_state_event(job)
 
     def _add_state_event(self, job: str) -> None:

@@ -9,6 +9,7 @@ import jinja2
 from aiohttp import web
 
 import limbeck
+from limbeck.errors import ConfigError, LimbeckError
 from limbeck_server.operations.metrics import CONTENT_TYPE, Metrics
 from limbeck_server.operations.state import ServerState
 from limbeck_server.store.base import FINAL, Job
@@ -16,15 +17,16 @@ from limbeck_server.store.errors import NotFoundError, StoreError
 from limbeck_server.trust.authorization import Tokens
 from limbeck_server.web import words
 from limbeck_server.web.bars import memory_bar
-from limbeck_server.web.security import IDENTITY, add_headers, guard
+from limbeck_server.web.security import IDENTITY, Handler, add_headers, guard
 from limbeck_server.web.view import JobView, View, WorkerRow
 
 _JOBS = 50
 _EVENTS = 60
 _IMAGES = 240
-_STATIC = {"page.css": "text/css", "refresh.js": "text/javascript"}
+_STATIC = {"page.css": "text/css", "refresh.js": "text/javascript", "icon.svg": "image/svg+xml"}
 # A PNG file that small has few pixels, which are shown larger than they are: as squares, not as a blur.
 _SMALL_NBYTES = 12_000
+_STATUSES: tuple[tuple[type[LimbeckError], int], ...] = ((NotFoundError, 404), (StoreError, 503), (ConfigError, 400))
 _FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -61,7 +63,7 @@ class Pages:
 
     def application(self) -> web.Application:
         """What an HTTP server serves."""
-        app = web.Application(middlewares=[guard(self._tokens, local=self._local)])
+        app = web.Application(middlewares=[guard(self._tokens, local=self._local), self._errors_told])
         app.on_response_prepare.append(add_headers)
         app.router.add_get("/", self._index)
         app.router.add_get("/jobs/{job:[0-9a-f]{32}}", self._job)
@@ -73,10 +75,7 @@ class Pages:
 
     async def _index(self, request: web.Request) -> web.Response:
         who = request[IDENTITY]
-        try:
-            jobs, after = await self._view.jobs(who, limit=_JOBS, after=request.query.get("after", ""))
-        except StoreError as error:
-            return self._page(503, "message.html", message=str(error))
+        jobs, after = await self._view.jobs(who, limit=_JOBS, after=request.query.get("after", ""))
         return self._page(
             200,
             "index.html",
@@ -89,30 +88,21 @@ class Pages:
 
     async def _job(self, request: web.Request) -> web.Response:
         who = request[IDENTITY]
-        try:
-            found = await self._view.job(who, request.match_info["job"], num_events=_EVENTS, num_images=_IMAGES)
-        except NotFoundError as error:
-            return self._page(404, "message.html", message=str(error))
-        except StoreError as error:
-            return self._page(503, "message.html", message=str(error))
+        found = await self._view.job(who, request.match_info["job"], num_events=_EVENTS, num_images=_IMAGES)
         workers = [worker for worker in self._view.workers(who) if worker.job == found.job.id]
         return self._page(200, "job.html", **_job_fields(found, workers))
 
     async def _image(self, request: web.Request) -> web.StreamResponse:
-        try:
-            path = await self._view.image_file(
-                request[IDENTITY], request.match_info["job"], int(request.match_info["number"])
-            )
-        except StoreError as error:
-            return web.Response(status=404 if isinstance(error, NotFoundError) else 503, text=str(error))
+        number = int(request.match_info["number"])
+        path = await self._view.image_file(request[IDENTITY], request.match_info["job"], number)
         if not path.is_file():
-            return web.Response(status=404, text="the image's file is gone")
+            raise NotFoundError("the image's file is gone")
         return web.FileResponse(path, headers={"Content-Type": "image/png", "Cache-Control": _FOREVER})
 
     async def _static(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
         if name not in _STATIC:
-            return self._page(404, "message.html", message="there is no such page")
+            raise NotFoundError("there is no such page")
         content = (files("limbeck_server.web") / "static" / name).read_bytes()
         return web.Response(body=content, content_type=_STATIC[name], charset="utf-8")
 
@@ -122,6 +112,14 @@ class Pages:
     async def _health(self, request: web.Request) -> web.Response:
         conditions = ", ".join(sorted(self._state.reasons))
         return web.Response(status=503 if conditions else 200, text=f"{conditions or 'serving'}\n")
+
+    @web.middleware
+    async def _errors_told(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except LimbeckError as error:
+            status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+            return self._page(status, "message.html", message=str(error))
 
     def _page(self, status: int, template: str, **fields: Any) -> web.Response:
         text = self._templates.get_template(template).render(reasons=self._state.reasons, **fields)

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from limbeck.cache import Cache
 from limbeck.errors import ConfigError, DataError, ExportError, LimbeckError, PackError
 from limbeck.memory.process import PeakMeter, give_back, usage
 from limbeck_server.backends import named_backend
@@ -228,6 +229,8 @@ class Worker:
                     total=status.total,
                     private_nbytes=usage().private_nbytes,
                     lease=status.lease,
+                    cache_hits=Cache.uses["hit"],
+                    cache_misses=Cache.uses["miss"],
                 )
             )
             time.sleep(_BEAT_SECONDS)

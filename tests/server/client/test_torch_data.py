@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="training needs torch")
+pytest.importorskip("torch", reason="training needs torch")
 
+import torch
 from torch.utils.data import DataLoader
 
 from limbeck_server.client import Client, DistilledDataset, DistilledImages, Job, JobError
@@ -184,7 +185,7 @@ def test_a_network_is_trained_while_the_job_runs(tmp_path: Path) -> None:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                losses.append(float(loss))
+                losses.append(loss.item())
                 server.allow(3)
     assert len(losses) == 9
     assert not torch.equal(network[2].weight, before)

@@ -240,11 +240,26 @@ def test_a_call_that_comes_during_a_run_waits_for_the_next_time(server: CallServ
     assert [answered.id for answered in server.serve()] == [2]
 
 
-def test_waiting_ends_when_a_call_comes(server: CallServer, rng: np.random.Generator) -> None:
-    call = call_of("decode", {"latents": some_latents(rng, 1)})
-    timer = threading.Timer(0.1, server.submit, [call])
-    timer.start()
-    assert server.wait(SECONDS)
-    timer.join()
-    assert len(list(server.serve())) == 1
-    assert not server.wait(0)
+def test_a_call_does_not_wait_while_calls_for_other_things_keep_coming(
+    server: CallServer, rng: np.random.Generator
+) -> None:
+    over = threading.Event()
+
+    def keep_calling() -> None:
+        for call_id in range(2, 200_000):
+            if over.is_set():
+                return
+            server.submit(call_of("improve", {}, call_id=call_id))
+
+    server.submit(call_of("decode", {"latents": some_latents(rng, 1)}, call_id=1))
+    others = threading.Thread(target=keep_calling)
+    others.start()
+    serving = server.serve()
+    while next(serving).id != 1:
+        pass
+    came_in_time = others.is_alive()
+    over.set()
+    others.join()
+    assert came_in_time
+    list(serving)
+    list(server.serve())

@@ -18,7 +18,6 @@ from limbeck_server.trust.identity import Identity, Quotas, Scope, including
 from support.serving import ID, fields_of, refused, run
 from support.uploads import (
     Desk,
-    abandoned_stream,
     chunk,
     chunks_of,
     dataset_desk,
@@ -219,7 +218,7 @@ def test_an_upload_goes_on_where_a_dropped_stream_ended(tmp_path: Path) -> None:
 
     async def test(desk: Desk) -> None:
         begun = await desk.start(content)
-        stream = await abandoned_stream(desk, begun.name, chunks_of(content)[:2])
+        stream = await desk.stream(begun.name, chunks_of(content)[:2])
         await desk.written(begun.name, 8192)
         stream.cancel()
         await desk.received(begun.name, 8192)
@@ -321,7 +320,7 @@ def test_a_second_stream_on_an_upload_is_refused_while_the_first_is_open(tmp_pat
 
     async def test(desk: Desk) -> None:
         begun = await desk.start(content)
-        first = await abandoned_stream(desk, begun.name, chunks_of(content)[:2])
+        first = await desk.stream(begun.name, chunks_of(content)[:2])
         await desk.received(begun.name, 4096)
         error = await refused(desk.send(begun.name, chunks_of(content)))
         assert (error.refusal.code, error.refusal.reason) == (grpc.StatusCode.ABORTED, "UPLOAD_BUSY")
@@ -336,7 +335,7 @@ def test_a_stream_that_brings_nothing_is_ended(tmp_path: Path) -> None:
 
     async def test(desk: Desk) -> None:
         begun = await desk.start(content)
-        error = await refused(await abandoned_stream(desk, begun.name, chunks_of(content)[:1]))
+        error = await refused(await desk.stream(begun.name, chunks_of(content)[:1]))
         assert (error.refusal.code, error.refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "UPLOAD_IDLE")
         assert (await desk.get(begun.name)).received_nbytes == 4096
 

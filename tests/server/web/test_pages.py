@@ -207,11 +207,24 @@ def test_a_server_without_jobs_says_how_to_make_one(tmp_path):
     run(main)
 
 
-def test_a_ledger_that_cannot_be_read_is_an_answer_too(tmp_path):
+@pytest.mark.parametrize("after", ["%00nonsense", "x" * 2000, "%ff", "999999999999999999999999"])
+def test_a_made_up_place_in_the_list_is_a_bad_request(tmp_path, after):
     async def main():
         async with shown_pages(tmp_path) as shown:
-            status, _, body = await get(shown, "/?after=%00nonsense")
-            assert status in (200, 400, 503)
-            assert b"Traceback" not in body
+            status, _, body = await get(shown, f"/?after={after}")
+            assert status == 400
+            assert b"no page token" in body
+
+    run(main)
+
+
+def test_a_ledger_that_cannot_be_read_is_said_on_the_page(tmp_path):
+    async def main():
+        async with shown_pages(tmp_path) as shown:
+            await shown.close_ledger()
+            for path in ("/", "/jobs/" + "0" * 32):
+                status, _, body = await get(shown, path)
+                assert status == 503
+                assert b"the ledger is closed" in body
 
     run(main)

@@ -14,6 +14,8 @@ pytest.importorskip("jinja2", reason="the server extra is not installed")
 from limbeck.errors import ConfigError  # noqa: E402
 from limbeck_server.trust.tls import ServerTls  # noqa: E402
 from limbeck_server.trust.tokens import TokenFile  # noqa: E402
+from limbeck_server.web.server import HttpServer  # noqa: E402
+from limbeck_server.web.view import WorkerRow  # noqa: E402
 from support.certificates import Authority  # noqa: E402
 from support.echo import run  # noqa: E402
 from support.pages import job_with_images, shown_pages  # noqa: E402
@@ -29,7 +31,7 @@ async def ask(shown, path="/", *, method="GET", scheme="http", tls=None, **heade
         aiohttp.ClientSession() as session,
         session.request(method, f"{scheme}://{shown.address}{path}", headers=headers, ssl=tls or True) as answer,
     ):
-        return answer.status, answer.headers, await answer.text()
+        return answer.status, answer.headers, await answer.text(errors="replace")
 
 
 def basic(token, user="anybody"):
@@ -166,8 +168,6 @@ def test_a_token_shows_its_own_jobs_and_an_admins_everybodys(tmp_path, guarded):
 
 
 def test_a_worker_that_works_for_somebody_else_shows_only_that_it_works(tmp_path, guarded):
-    from limbeck_server.web.view import WorkerRow
-
     tokens, known = guarded
 
     async def main():
@@ -230,8 +230,6 @@ def test_an_odd_request_is_refused_and_the_page_goes_on(tmp_path, request_bytes)
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):
-    from limbeck_server.web.server import HttpServer
-
     async def main():
         async with shown_pages(tmp_path) as shown:
             pages = HttpServer(shown.pages, shown.address)

@@ -35,6 +35,6 @@ WHERE id = :id;
 -- name: delete_dataset
 DELETE FROM dataset WHERE id = :id;
 
--- The server stores what was uploaded; a folder that was registered is its owner's.
 -- name: dataset_nbytes
+-- The server stores what was uploaded; a folder that was registered is its owner's.
 SELECT coalesce(sum(nbytes), 0) AS nbytes FROM dataset WHERE owner = :owner AND uploaded = 1;

@@ -42,8 +42,8 @@ SET
     started_at = CASE WHEN :state = 'preparing' THEN :now ELSE started_at END,
     finished_at = CASE WHEN :state IN ('succeeded', 'failed', 'cancelled') THEN :now END,
     waiting_for = '',
-    failure_reason = :reason,
-    failure_message = :message
+    failure_reason = :failure_reason,
+    failure_message = :failure_message
 WHERE id = :job;
 
 -- name: set_cancel_requested
@@ -69,8 +69,8 @@ SELECT state, count(*) AS jobs FROM job GROUP BY state;
 -- name: count_unfinished
 SELECT count(*) AS jobs FROM job WHERE owner = :owner AND state NOT IN ('succeeded', 'failed', 'cancelled');
 
--- A spec names what it reads by 32 random hexadecimal digits, wherever in it that is.
 -- name: unfinished_reader
+-- A spec names what it reads by 32 random hexadecimal digits, wherever in it that is.
 SELECT id FROM job
 WHERE state NOT IN ('succeeded', 'failed', 'cancelled') AND instr(spec, :id) > 0
 LIMIT 1;
