@@ -85,6 +85,9 @@ from limbeck_server.workers.progress import PoolProgress
 
 _log = logging.getLogger(__name__)
 
+_FORGOTTEN_SECONDS = 3600.0
+"""How long a file that no job refers to is kept: longer than a worker takes from writing it to reporting it."""
+
 
 @dataclass(frozen=True)
 class Addresses:
@@ -184,8 +187,8 @@ class Server:
         await stack.enter_async_context(health)
         checks = Checks(store, state, metrics, root=root, num_workers=lambda: len(pool.call_workers()))
         await checks.look()
-        watching = asyncio.create_task(checks.run())
-        stack.callback(watching.cancel)
+        for chore in (checks.run(), _collect(store, blobs)):
+            stack.callback(asyncio.create_task(chore).cancel)
         await pool.start()
         await outer.start()
         await checker.resume()
@@ -313,8 +316,8 @@ class Server:
             _describe(server)
         try:
             if self._tls is not None:
-                return server.add_secure_port(address, self._tls.grpc_credentials())
-            return server.add_insecure_port(address)
+                return int(server.add_secure_port(address, self._tls.grpc_credentials()))
+            return int(server.add_insecure_port(address))
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {address}: {error}; is another server there?") from error
 
@@ -329,6 +332,13 @@ def _tls(settings: ServerSettings) -> ServerTls | None:
     if settings.tls_certificate is None or settings.tls_key is None:
         raise ConfigError("TLS needs both --tls-certificate and --tls-key")
     return ServerTls(certificate=settings.tls_certificate, key=settings.tls_key, client_ca=settings.tls_client_ca)
+
+
+async def _collect(store: ThreadedStore, blobs: Blobs) -> None:
+    """Again and again, remove files of jobs that were deleted, and what killed workers left."""
+    while True:
+        await store.run(lambda ledger: blobs.collect(ledger.refers, older_than_seconds=_FORGOTTEN_SECONDS))
+        await asyncio.sleep(_FORGOTTEN_SECONDS / 2)
 
 
 def _describe(server: grpc.aio.Server) -> None:

@@ -110,11 +110,18 @@ def test_the_server_is_started_with_flags_that_it_has(kind):
     assert {word for word in words if word.startswith("--")} <= flags_of_serve()
 
 
-def test_the_images_run_the_same_command_in_the_same_way():
-    shared = ("USER", "WORKDIR", "VOLUME", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT", "CMD")
-    said = {kind: [image_of(kind).last(word) for word in shared] for kind in KINDS}
-    assert said["cuda"] == said["cpu"]
-    assert said["jetson"] == said["cpu"]
+@pytest.mark.parametrize("kind", ["cuda", "jetson"])
+@pytest.mark.parametrize("word", ["USER", "WORKDIR", "VOLUME", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT"])
+def test_the_images_run_in_the_same_way(kind, word):
+    assert image_of(kind).last(word) == image_of("cpu").last(word)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "jetson"])
+def test_an_image_for_a_gpu_starts_as_the_one_for_cpus_but_on_the_gpu(kind):
+    words = image_of(kind).last("CMD").words
+    at = words.index("--device")
+    assert words[at + 1] == "cuda:0"
+    assert words[:at] + words[at + 2 :] == image_of("cpu").last("CMD").words
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from limbeck_server.cli.inspect import inspect
 from limbeck_server.cli.jobs import app as jobs
 from limbeck_server.cli.plan import plan
 from limbeck_server.cli.serve import serve
+from limbeck_server.cli.tokens import app as tokens
 from limbeck_server.cli.verify import verify
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app = typer.Typer(
 for command in (doctor, export, build, caption, plan, distill, evaluate, inspect, verify, serve):
     app.command(no_args_is_help=command not in (doctor,))(command)
 app.add_typer(jobs)
+app.add_typer(tokens)
 
 
 def _version(asked: bool) -> None:

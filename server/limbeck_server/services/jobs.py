@@ -13,6 +13,7 @@ from limbeck_server.rpc import jobs_pb2, jobs_pb2_grpc
 from limbeck_server.services.access import shown_owner, visible_job
 from limbeck_server.services.asked import asked_spec, refuse_unready
 from limbeck_server.services.paging import page_size, token_refused
+from limbeck_server.services.shared import SharedReads
 from limbeck_server.spec import Rules
 from limbeck_server.store.base import FINAL, Job, JobEvent, JobState, Store
 from limbeck_server.store.threaded import ThreadedStore
@@ -49,6 +50,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
 
     def __init__(self, store: ThreadedStore, *, rules: Rules, progress: Progress, wake: Callable[[], None]) -> None:
         self._store = store
+        self._reads = SharedReads[tuple[Job, list[JobEvent]]](store)
         self._rules = rules
         self._progress = progress
         self._wake = wake
@@ -142,9 +144,9 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
                     yield jobs_pb2.WatchJobResponse(event=progress_message(told))
 
     async def _since(self, job: str, after: int) -> tuple[Job, list[JobEvent]]:
-        """A job as it is, and the next of its events."""
-        return await self._store.run(
-            lambda store: (store.job(job), store.events(job, after=after, limit=_EVENTS_AT_A_TIME))
+        """A job as it is, and the next of its events; many follow one job, and most are at the same event."""
+        return await self._reads.read(
+            (job, after), lambda store: (store.job(job), store.events(job, after=after, limit=_EVENTS_AT_A_TIME))
         )
 
     async def _progressed(
