@@ -682,4 +682,4 @@ def test_any_row_of_calls_keeps_every_promise(name: str, tmp_path_factory: pytes
         folder = tmp_path_factory.mktemp("machine")
         return lambda: STORES[name](folder)
 
-    StoreMachine.run_on(one_store, examples=50, steps=50)
+    StoreMachine.run_on(one_store, examples=30, steps=50)

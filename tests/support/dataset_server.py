@@ -1,6 +1,6 @@
-"""The dataset service as a process of its own, which a test may kill: `python dataset_server.py FOLDER [MAX_FILE_NBYTES]`.
+"""The dataset service as a process of its own, which a test may kill.
 
-It prints its port when it serves.
+`python dataset_server.py FOLDER MAX_FILE_NBYTES` prints its port when it serves.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from limbeck_server.cli.jobs_connection import (
     JobArgument,
     KeyOption,
     ServerOption,
+    TimeoutOption,
     TokenFileOption,
     connected,
     named,
@@ -42,13 +43,14 @@ def list_jobs(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     insecure: InsecureOption = False,
+    timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
     """List your jobs, newest first.
 
     Example: limbeck jobs list --server gpu:50051 --state running
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
         jobs = [job for _, job in zip(range(limit), client.jobs(state or ()), strict=False)]
         for job in jobs:
             describe_job(report, job)
@@ -64,13 +66,14 @@ def watch(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     insecure: InsecureOption = False,
+    timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
     """Show what happens to a job until it is done; Ctrl-C ends the showing, not the job.
 
     Example: limbeck jobs watch jobs/0123456789abcdef0123456789abcdef --server gpu:50051
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
         ended = watch_job(client, named("jobs", job), report, after=after)
         describe_job(report, ended)
         if ended.distilled_set:
@@ -85,13 +88,14 @@ def cancel(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     insecure: InsecureOption = False,
+    timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
     """Ask for a job's end, which comes within a step.
 
     Example: limbeck jobs cancel jobs/0123456789abcdef0123456789abcdef --server gpu:50051
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
         asked = client.cancel(named("jobs", job))
         describe_job(report, asked)
         report.say(f"{asked.name} is {asked.state}" + ("" if asked.is_final else ", and ends within a step"))
@@ -106,6 +110,7 @@ def fetch(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     insecure: InsecureOption = False,
+    timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch a distilled set: the same files as `limbeck distill` writes, each held against its digest.
@@ -114,7 +119,7 @@ def fetch(
 
     Example: limbeck jobs fetch jobs/0123456789abcdef0123456789abcdef --out distilled --server gpu:50051
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
         with report.progress():
             client.download(named("jobs", source), out, on_progress=report.step)
         report.event("fetched", out=str(out))
@@ -129,13 +134,14 @@ def logs(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     insecure: InsecureOption = False,
+    timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
     """Show what has happened to a job until now.
 
     Example: limbeck jobs logs jobs/0123456789abcdef0123456789abcdef --server gpu:50051
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure) as client:
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
         for event in client.events(named("jobs", job)):
             logged(report, event)
 

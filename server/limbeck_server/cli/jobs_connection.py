@@ -37,6 +37,9 @@ KeyOption = Annotated[Path | None, typer.Option(envvar="LIMBECK_TLS_KEY", help="
 InsecureOption = Annotated[
     bool, typer.Option("--insecure", help="No TLS to another machine; whoever is between reads the token.")
 ]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, help="Seconds that a call may take, and that a watched server may be away.")
+]
 JobArgument = Annotated[str, typer.Argument(help="The job, as `limbeck jobs list` names it.")]
 
 DEFAULT_SERVER = "127.0.0.1:50051"
@@ -44,7 +47,13 @@ DEFAULT_SERVER = "127.0.0.1:50051"
 
 @contextmanager
 def connected(
-    server: str, token_file: Path | None, ca: Path | None, certificate: Path | None, key: Path | None, insecure: bool
+    server: str,
+    token_file: Path | None,
+    ca: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    insecure: bool,
+    timeout_seconds: float,
 ) -> Iterator[Client]:
     """A client for the block.
 
@@ -57,7 +66,9 @@ def connected(
         raise ConfigError(str(error)) from error
     token = None if token_file is not None else os.environ.get("LIMBECK_TOKEN")
     tls = Tls(ca, certificate, key) if ca is not None or certificate is not None or key is not None else None
-    with Client(server, token=token, token_file=token_file, tls=tls, insecure=insecure) as client:
+    with Client(
+        server, token=token, token_file=token_file, tls=tls, insecure=insecure, timeout_seconds=timeout_seconds
+    ) as client:
         yield client
 
 

@@ -16,6 +16,7 @@ from limbeck_server.cli.jobs_connection import (
     InsecureOption,
     KeyOption,
     ServerOption,
+    TimeoutOption,
     TokenFileOption,
     connected,
 )
@@ -83,6 +84,7 @@ def submit(
     certificate: CertificateOption = None,
     key: KeyOption = None,
     insecure: InsecureOption = False,
+    timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
     """Make a distillation job on a server.
@@ -109,7 +111,7 @@ def submit(
         }
         if out is not None and out.exists():
             raise ConfigError(f"{out} exists, and limbeck never writes over anything; give another --out")
-        with connected(server, token_file, ca, certificate, key, insecure) as client:
+        with connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
             dataset = _dataset(client, report, data, server_path)
             given: Any = {name: value for name, value in options.items() if value is not None}
             job = client.submit(method, dataset, priority=priority, request_id=request_id, **given)

@@ -38,5 +38,5 @@ class SharedReads(Generic[T]):
         try:
             return await self._store.run(begin)
         finally:
-            # of a store that is closed, no read begins
-            self._waiting.pop(key, None)
+            if self._waiting.get(key) is asyncio.current_task():  # the store is closed, and the read never began
+                del self._waiting[key]

@@ -9,8 +9,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-pytest.importorskip("grpc", reason="needs the server extra")
-
 from limbeck_server.datasets.limits import DatasetLimits
 from limbeck_server.rpc import datasets_pb2
 from limbeck_server.store.base import DatasetState

@@ -17,7 +17,8 @@ grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.rpc import sets_pb2, sets_pb2_grpc  # noqa: E402
 from limbeck_server.services.sets import DistilledSets  # noqa: E402
-from limbeck_server.store.base import Failure, SetRecord  # noqa: E402
+from limbeck_server.store.base import Failure, FinishedUnit, SetRecord, Store, StoredImage  # noqa: E402
+from limbeck_server.store.blobs import Blobs  # noqa: E402
 from limbeck_server.trust.identity import Identity  # noqa: E402
 from support.serving import (  # noqa: E402
     ID,
@@ -417,5 +418,47 @@ def test_a_name_that_is_none_is_refused_by_field(tmp_path: Path, name: str) -> N
     async def test() -> None:
         async with sets(tmp_path) as (stub, _):
             assert fields_of(await refused(collected(stub.StreamImages(of(name))))) == ["name"]
+
+    run(test())
+
+
+class CountingBlobs(Blobs):
+    """Blobs that count what is read of them."""
+
+    reads = 0
+
+    def read(self, digest: str) -> bytes:
+        self.reads += 1
+        return super().read(digest)
+
+
+def test_images_are_read_no_faster_than_they_are_taken(tmp_path: Path) -> None:
+    async def test() -> None:
+        blobs = CountingBlobs(tmp_path / "blobs")
+
+        def register(backing: Backing) -> None:
+            service = DistilledSets(backing.store, blobs)
+            sets_pb2_grpc.add_DistilledSetServiceServicer_to_server(service, backing.server)
+
+        def fill(store: Store) -> str:
+            make_job(store)
+            job = prepare(store, 1, 200)
+            lease = store.lease("worker", max_images=1)
+            assert lease is not None
+            digest = blobs.put(hashlib.shake_128(b"image").digest(200_000))
+            images = (StoredImage(0, position, digest, 200_000, {"class_name": "a"}) for position in range(200))
+            store.finish_unit(lease.token, FinishedUnit(0, tuple(images)))
+            return job.id
+
+        async with serving(tmp_path, register) as backing:
+            job = await backing.do(fill)
+            stream = sets_pb2_grpc.DistilledSetServiceStub(backing.channel).StreamImages(of(f"jobs/{job}"))
+            await stream.read()
+            reads = -1
+            while reads < blobs.reads:
+                reads = blobs.reads
+                await asyncio.sleep(0.2)
+            stream.cancel()
+            assert reads < 200
 
     run(test())

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("grpc", reason="needs the server extra")
-
 from limbeck_server.side.runner import SideProcesses, run_side
 from limbeck_server.wire.refusal import Refusal, RefusedError
 from support.serving import run
@@ -38,11 +36,11 @@ async def refusal(task: str, payload: dict[str, object], **settings: object) -> 
     return raised.value.refusal
 
 
-def hanging(folder: Path) -> Path:
-    """A dataset that takes for ever: a picture is a pipe that nobody writes to."""
-    write_files(folder, pictures("cat"))
-    (folder / "cat" / "0.png").unlink()
-    os.mkfifo(folder / "cat" / "0.png")
+def endless(folder: Path) -> Path:
+    """A dataset that takes minutes: one picture under many names."""
+    [name] = write_files(folder, pictures("cat", per_class=1, side=1500)).glob("cat/*")
+    for number in range(5000):
+        (folder / "cat" / f"{number}.again.png").hardlink_to(name)
     return folder
 
 
@@ -96,7 +94,7 @@ def test_a_task_that_takes_more_memory_than_it_may_is_refused(tmp_path: Path) ->
 def test_a_task_that_says_nothing_is_stopped(tmp_path: Path) -> None:
     async def test() -> None:
         with pytest.raises(RefusedError) as raised:
-            await run_side("check_dataset", checked(hanging(tmp_path)), silence_seconds=3)
+            await run_side("check_dataset", checked(endless(tmp_path)), silence_seconds=0.01)
         assert raised.value.refusal.reason == "SIDE_PROCESS_HUNG"
         assert children(os.getpid()) == []
 
@@ -105,7 +103,7 @@ def test_a_task_that_says_nothing_is_stopped(tmp_path: Path) -> None:
 
 def test_a_cancelled_call_leaves_no_process(tmp_path: Path) -> None:
     async def test() -> None:
-        call = asyncio.create_task(run_side("check_dataset", checked(hanging(tmp_path)), silence_seconds=60))
+        call = asyncio.create_task(run_side("check_dataset", checked(endless(tmp_path)), silence_seconds=60))
         while not children(os.getpid()):
             await asyncio.sleep(0.02)
         call.cancel()
@@ -117,7 +115,7 @@ def test_a_cancelled_call_leaves_no_process(tmp_path: Path) -> None:
 
 def test_a_process_that_is_killed_refuses_the_call(tmp_path: Path) -> None:
     async def test() -> None:
-        call = asyncio.create_task(refusal("check_dataset", checked(hanging(tmp_path))))
+        call = asyncio.create_task(refusal("check_dataset", checked(endless(tmp_path))))
         while not (found := children(os.getpid())):
             await asyncio.sleep(0.02)
         os.kill(found[0], signal.SIGKILL)
@@ -129,7 +127,7 @@ def test_a_process_that_is_killed_refuses_the_call(tmp_path: Path) -> None:
 def test_only_so_many_run_at_once(tmp_path: Path) -> None:
     async def test() -> None:
         side = SideProcesses(num_at_once=1)
-        payload = checked(hanging(tmp_path))
+        payload = checked(endless(tmp_path))
         calls = [asyncio.create_task(side.run("check_dataset", payload, silence_seconds=60)) for _ in range(3)]
         while not children(os.getpid()):
             await asyncio.sleep(0.02)
@@ -145,7 +143,7 @@ def test_only_so_many_run_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="dies with its parent by Linux's PR_SET_PDEATHSIG")
 def test_a_side_process_dies_with_a_front_that_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT, str(hanging(tmp_path))], stdout=subprocess.PIPE) as parent:
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(endless(tmp_path))], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
         deadline = time.monotonic() + 60

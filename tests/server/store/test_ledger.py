@@ -170,6 +170,12 @@ class TestDisk:
         assert store.counts() == before
         store.close()
 
+    def test_a_place_that_cannot_have_a_write_ahead_log_is_refused(self) -> None:
+        with pytest.raises(
+            StoreError, match=r"cannot have a write-ahead log .*'memory'.*; put the folder on a local disk"
+        ):
+            SqliteStore(Path(":memory:"))
+
     def test_a_folder_that_is_not_there_is_said(self, tmp_path: Path) -> None:
         with pytest.raises(StoreReadOnlyError, match="unable to open database file"):
             SqliteStore(tmp_path / "nowhere" / "ledger.sqlite")

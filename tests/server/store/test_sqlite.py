@@ -90,7 +90,7 @@ def killed_child(folder: Path, seed: int) -> list[str]:
 
 def test_what_was_acknowledged_survives_kills_at_random_moments(tmp_path: Path) -> None:
     known = Acknowledged()
-    for seed in range(22):
+    for seed in range(20):
         known.take(killed_child(tmp_path, seed))
         known.check(tmp_path)
     assert len(known.jobs) > 20
