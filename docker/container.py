@@ -82,12 +82,11 @@ class Container:
 
     def _inner(self) -> int:
         """The first process's id outside; it appears shortly after the start."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            found = children.read_text().split() if children.exists() else []
+        while time.monotonic() < end and self._process.poll() is None:
+            found = _children(self._process.pid)
             if found:
-                return int(found[0])
+                return found[0]
             time.sleep(0.05)
         raise RuntimeError("the container's first process did not start, or has ended")
 
@@ -127,8 +126,19 @@ def running(
         try:
             yield Container(process, root, image, user)
         finally:
+            # a change of user takes back --kill-child; the first process takes all others along
+            for child in _children(process.pid):
+                os.kill(child, signal.SIGKILL)
             process.kill()
             process.wait()
+
+
+def _children(process: int) -> list[int]:
+    """The ids of its children; none once it has ended."""
+    try:
+        return [int(text) for text in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _as_user(root: Path, image: Image, user: str, command: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from docker.subject import PHOTOS, Failed, Subject, Volumes
 ETC = "/etc/limbeck"
 READY_SECONDS = 120.0
 JOB_SECONDS = 300.0
-LONG_IMAGES = 400
+LONG_IMAGES = 200
 END_SECONDS = 60.0
 
 
@@ -38,14 +38,16 @@ def serves(subject: Subject) -> str:
         with subject.run(_serving(subject), volumes) as (container, output):
             seconds = _await_health(subject, container, output)
             stranger = _asked(container, _STRANGER, output)
-            images = _asked(container, _JOB, output)
+            page = _asked(container, _PAGE, output)
+            images = _submitted(container, output)
             front = _asked(container, _FRONT, output)
             status = container.stop(seconds=END_SECONDS)
-    if (stranger, images, status) != ("DeniedError", "10", 0):
-        raise Failed(f"without token: {stranger}, images: {images}, exit code after SIGTERM: {status}")
+    if (stranger, page, images, status) != ("DeniedError", "200 401", 10, 0):
+        raise Failed(f"stranger: {stranger}, page: {page}, images: {images}, exit code after SIGTERM: {status}")
     return (
-        f"healthy after {seconds:.0f} s by the image's own HEALTHCHECK, over TLS; a caller without token was refused; "
-        f"a job made {images} images, which were downloaded; the front process held {front} MB; SIGTERM ended it with 0"
+        f"healthy after {seconds:.0f} s by the image's own HEALTHCHECK, over TLS; without token neither gRPC nor the "
+        f"page lets one in; limbeck jobs submit uploaded the photos and fetched {images} images; the front held "
+        f"{front} MB; SIGTERM ended it with 0"
     )
 
 
@@ -105,6 +107,18 @@ def _await_health(subject: Subject, container: Container, output: Path) -> float
     raise Failed(f"not healthy after {elapsed:.0f} s, {done.stdout}: {output.read_text(errors='replace')[-2000:]}")
 
 
+def _submitted(container: Container, output: Path) -> int:
+    """The images that `limbeck jobs submit` brings back from a small job on uploaded photos."""
+    command = ["limbeck", "jobs", "submit", "--ca", f"{ETC}/tls.crt", "--token-file", f"{ETC}/token"]
+    done = container.execute(
+        [*command, "--data", PHOTOS, "--ipc", "1", "--set", "num_steps=4", "--out", "/tmp/fetched"], seconds=JOB_SECONDS
+    )
+    if done.returncode != 0:
+        raise Failed(f"{done.stdout[-2000:]}\nthe server said: {output.read_text(errors='replace')[-2000:]}")
+    found = container.execute(["sh", "-c", "ls /tmp/fetched/train/*/*.png"])
+    return len(found.stdout.splitlines())
+
+
 def _asked(container: Container, program: str, output: Path) -> str:
     """What a Python program printed that ran beside the server, as the image's user."""
     done = container.execute(["python", "-c", program], seconds=JOB_SECONDS)
@@ -132,12 +146,15 @@ _KNOWN = f"""{_CLIENT}
 client = Client("localhost:50051", tls=tls, token_file=pathlib.Path("/etc/limbeck/token"))
 """
 
-_JOB = f"""{_KNOWN}
-with client:
-    data = client.register_dataset("{PHOTOS}")
-    job = client.wait(client.submit("d4m", data, ipc=1, settings={{"num_steps": 4}}))
-    made = client.download(job, "/tmp/distilled")
-    print(len(list(made.glob("train/*/*.png"))))
+_PAGE = """
+import ssl, urllib.error, urllib.request
+context = ssl.create_default_context(cafile="/etc/limbeck/tls.crt")
+def status(path):
+    try:
+        return urllib.request.urlopen("https://localhost:9090" + path, context=context, timeout=30).status
+    except urllib.error.HTTPError as error:
+        return error.code
+print(status("/healthz"), status("/metrics"))
 """
 
 _LONG_JOB = f"""{_KNOWN}

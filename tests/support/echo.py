@@ -38,6 +38,9 @@ async def _server_stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
     yield current().name.encode()
     if request == b"stay":
         await asyncio.sleep(_WAIT_SECONDS)
+    while request == b"talk":
+        await asyncio.sleep(0.01)
+        yield b"on"
 
 
 async def _written_stream(request: bytes, context: Any) -> None:

@@ -16,18 +16,16 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
 from limbeck_server.operations.state import Condition, ServerState
-from limbeck_server.trust.handlers import refusing
+from limbeck_server.trust.handlers import Handler, refusing
 from limbeck_server.wire.errors import abort
 from limbeck_server.wire.refusal import Refusal
 
 _log = logging.getLogger(__name__)
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _CALLS_SECONDS = 1.0
 _HEALTH = "/grpc.health.v1.Health/"

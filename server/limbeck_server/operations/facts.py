@@ -7,14 +7,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
 from limbeck_server.operations.state import ServerState
-from limbeck_server.trust.handlers import around
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+from limbeck_server.trust.handlers import Handler, around
 
 METHOD = "/limbeck.v1.ServerService/GetServerInfo"
 TIME, CONDITIONS, DISK_FREE = "limbeck-time", "limbeck-conditions", "limbeck-disk-free-nbytes"

@@ -6,14 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
 from limbeck_server.operations.metrics import Metrics
-from limbeck_server.trust.handlers import around
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+from limbeck_server.trust.handlers import Handler, around
 
 
 class RpcMetrics(grpc.aio.ServerInterceptor):  # type: ignore[misc]

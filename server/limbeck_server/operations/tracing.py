@@ -16,16 +16,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
 import limbeck
 from limbeck.errors import ConfigError
 from limbeck_server.store.base import Job, JobState
-from limbeck_server.trust.handlers import around
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+from limbeck_server.trust.handlers import Handler, around
 
 _link_job: ContextVar[Callable[[str], None] | None] = ContextVar("limbeck_link_job", default=None)
 _HEALTH = "/grpc.health.v1.Health/"

@@ -17,4 +17,11 @@ def check_dataset(payload: Json, report: Report) -> Json:
     return check_dataset(payload, report)
 
 
-TASKS: Mapping[str, Callable[[Json, Report], Json]] = {"check_dataset": check_dataset}
+def plan(payload: Json, report: Report) -> Json:
+    """See `side.plan`."""
+    from limbeck_server.side.plan import plan
+
+    return plan(payload, report)
+
+
+TASKS: Mapping[str, Callable[[Json, Report], Json]] = {"check_dataset": check_dataset, "plan": plan}

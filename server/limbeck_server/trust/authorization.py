@@ -1,6 +1,6 @@
 """The interceptor that lets an RPC in or not, and says below it who called.
 
-It decides by the metadata alone, before a message of the caller is read.
+It decides by the metadata alone, before a message of the caller is read, and again with every message of a stream.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import grpc
 
-from limbeck_server.trust.handlers import Around, around, is_streaming, refusing
+from limbeck_server.trust.handlers import Around, EachMessage, Handler, around, is_streaming, refusing
 from limbeck_server.trust.identity import ANYBODY, Identity, act_as
 from limbeck_server.trust.quotas import Streams, TooManyStreams
 from limbeck_server.trust.scopes import needed
@@ -23,8 +23,6 @@ _log = logging.getLogger(__name__)
 
 _NOBODY = Identity("", frozenset())
 _RETRY_SECONDS = 5.0
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Tokens(Protocol):
@@ -61,7 +59,8 @@ class Authorization(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         handler = await continuation(details)
         if handler is None:
             return handler
-        return around(handler, self._served(caller, is_streaming(handler)))
+        each = self._still_allowed(details) if self._tokens is not None else None
+        return around(handler, self._served(caller, is_streaming(handler)), each)
 
     def _caller(self, details: grpc.HandlerCallDetails) -> Identity | Refusal:
         if self._tokens is None:
@@ -91,6 +90,17 @@ class Authorization(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             yield
 
         return enter
+
+    def _still_allowed(self, details: grpc.HandlerCallDetails) -> EachMessage:
+        """Streams live for days; that of a token that is revoked meanwhile ends with its next message."""
+
+        async def look(context: Any) -> None:
+            caller = self._caller(details)
+            if isinstance(caller, Refusal):
+                self._on_refusal(caller.reason)
+                await abort(context, caller)
+
+        return look
 
     def _served(self, identity: Identity, streaming: bool) -> Around:
         @asynccontextmanager

@@ -8,13 +8,15 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import grpc
+import pytest
 
-from limbeck_server.datasets.part_file import PartFile
-from limbeck_server.rpc import datasets_pb2, datasets_pb2_grpc
-from support.dataset_server import dataset_server
-from support.serving import refused, run
-from support.uploads import CHUNK_NBYTES, Sender, chunks_of, pictures, zipped
+grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
+
+from limbeck_server.datasets.part_file import PartFile  # noqa: E402
+from limbeck_server.rpc import datasets_pb2, datasets_pb2_grpc  # noqa: E402
+from support.dataset_server import dataset_server  # noqa: E402
+from support.serving import refused, run  # noqa: E402
+from support.uploads import CHUNK_NBYTES, Sender, chunks_of, pictures, zipped  # noqa: E402
 
 CONTENT = zipped(pictures("cat", "dog", per_class=8, side=160))
 

@@ -6,15 +6,16 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import grpc
 import pytest
 
-from limbeck_server.datasets.limits import DatasetLimits
-from limbeck_server.rpc import datasets_pb2
-from limbeck_server.store.base import DatasetState
-from limbeck_server.trust.identity import Identity, Quotas, Scope, including
-from support.serving import ID, fields_of, refused, run
-from support.uploads import (
+grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
+
+from limbeck_server.datasets.limits import DatasetLimits  # noqa: E402
+from limbeck_server.rpc import datasets_pb2  # noqa: E402
+from limbeck_server.store.base import DatasetState  # noqa: E402
+from limbeck_server.trust.identity import Identity, Quotas, Scope, including  # noqa: E402
+from support.serving import ID, fields_of, refused, run  # noqa: E402
+from support.uploads import (  # noqa: E402
     Desk,
     chunk,
     chunks_of,

@@ -10,7 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+
+pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.side.runner import SideProcesses, run_side
 from limbeck_server.wire.refusal import Refusal, RefusedError
@@ -45,8 +48,7 @@ def endless(folder: Path) -> Path:
 
 
 def children(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split() if int(line) != pid]
+    return [child.pid for child in psutil.Process(pid).children()]
 
 
 def test_a_task_gives_its_result(tmp_path: Path) -> None:
@@ -147,12 +149,11 @@ def test_a_side_process_dies_with_a_front_that_is_killed(tmp_path: Path) -> None
         assert parent.stdout is not None
         parent.stdout.readline()
         deadline = time.monotonic() + 60
-        while not (found := children(parent.pid)) and time.monotonic() < deadline:
+        while not (found := psutil.Process(parent.pid).children()) and time.monotonic() < deadline:
             time.sleep(0.02)
         parent.kill()
-    while _lives(found[0]) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not _lives(found[0])
+    psutil.wait_procs(found, timeout=60)
+    assert not any(child.is_running() for child in found)
 
 
 def test_a_side_process_whose_parent_is_gone_already_does_nothing() -> None:
@@ -163,10 +164,3 @@ def test_a_side_process_whose_parent_is_gone_already_does_nothing() -> None:
 
 def test_an_unknown_task_refuses_the_call() -> None:
     assert run(refusal("juggle", {})).reason == "SIDE_PROCESS_DIED"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False

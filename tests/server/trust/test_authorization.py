@@ -13,10 +13,10 @@ from google.rpc import error_details_pb2  # noqa: E402
 from grpc_status import rpc_status  # noqa: E402
 
 from limbeck_server.trust.authorization import Authorization  # noqa: E402
-from limbeck_server.trust.identity import Quotas  # noqa: E402
+from limbeck_server.trust.identity import Quotas, Scope  # noqa: E402
 from limbeck_server.trust.limits import ConnectionLimits  # noqa: E402
 from limbeck_server.trust.quotas import Streams  # noqa: E402
-from limbeck_server.trust.tokens import TokenFile  # noqa: E402
+from limbeck_server.trust.tokens import TokenFile, add_token  # noqa: E402
 from support.echo import (  # noqa: E402
     ADMIN,
     BOTH_STREAMS,
@@ -230,6 +230,51 @@ def test_streams_whose_callers_vanish_without_a_word_leave_no_count(guarded):
                     await channel.unary_stream(SERVER_STREAM)(b"stay", metadata=metadata).read()
                 while streams.num_open:
                     await asyncio.sleep(0.01)
+
+    run(main)
+
+
+@pytest.mark.parametrize("method", [SERVER_STREAM, BOTH_STREAMS])
+def test_a_stream_ends_when_its_token_is_revoked(tmp_path, method):
+    path, tokens = token_file(tmp_path)
+    interceptor = Authorization(TokenFile(path, poll_seconds=0), Streams())
+    metadata = [("authorization", f"Bearer {tokens['submit']}")]
+
+    async def talk():
+        while True:
+            yield b"talk"
+            await asyncio.sleep(0.01)
+
+    async def main():
+        async with (
+            echo_server(interceptor) as port,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            if method == BOTH_STREAMS:
+                call = channel.stream_stream(method)(talk(), metadata=metadata)
+            else:
+                call = channel.unary_stream(method)(b"talk", metadata=metadata)
+            for _ in range(3):
+                assert await call.read()
+            path.unlink()
+            add_token(path, "other", Scope.READ)
+            assert await call.code() == UNAUTHENTICATED
+            assert interceptor._streams.num_open == 0
+
+    run(main)
+
+
+def test_without_tokens_all_callers_share_a_number_of_streams():
+    async def main():
+        async with (
+            echo_server(Authorization(None, Streams(default_limit=1))) as port,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            held = channel.unary_stream(SERVER_STREAM)(b"stay")
+            await held.read()
+            error = await refused(port, SERVER_STREAM)
+            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            held.cancel()
 
     run(main)
 

@@ -122,8 +122,8 @@ def test_a_status_of_another_server_has_no_reason():
 
 @pytest.mark.parametrize("letter", ["a", "é", "画", "\N{PILE OF POO}"])
 def test_a_status_of_any_length_fits_what_clients_take(letter):
-    long = letter * 100_000
-    error = RequestError(*(Violation(f"{letter * 300}{number}", long) for number in range(1000)))
+    long = letter * 20_000
+    error = RequestError(*(Violation(f"{letter * 300}{number}", long) for number in range(50)))
     status = status_of(refusal_of(error))
     percent_encoded = 3 * len(status.message.encode())
     base64 = 4 / 3 * status.ByteSize()
