@@ -33,6 +33,7 @@ format: .venv-dev/.ready  ## Formatting, checked
 
 lint: .venv-dev/.ready  ## Lint
 	@$(DEV)/ruff check .
+	@$(DEV)/python -m tools.protos_lint
 
 layers: .venv-dev/.ready  ## Arrows point down only
 	@$(DEV)/lint-imports

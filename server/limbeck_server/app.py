@@ -57,6 +57,7 @@ from limbeck_server.services.packs import Packs
 from limbeck_server.services.plans import Plans
 from limbeck_server.services.server_info import Device, Limits, ServerInformation
 from limbeck_server.services.sets import DistilledSets
+from limbeck_server.services.sets_sweep import sweep_sets
 from limbeck_server.settings import ServerSettings
 from limbeck_server.side.runner import SideProcesses
 from limbeck_server.spec import Rules
@@ -150,6 +151,8 @@ class Server:
         roots = [path.resolve() for path in settings.data_roots]
         config = self._worker_config()
         socket = root / "run" / "workers.sock"
+        if swept := await store.run(lambda ledger: sweep_sets(ledger, root / "sets")):
+            _log.info("sets_swept count=%d", swept)
         pool = WorkerPool(
             WorkLedger(store),
             root=root,
@@ -214,6 +217,7 @@ class Server:
             bucket=settings.bucket,
             call_delay_seconds=settings.call_delay_seconds,
             max_pixels=settings.max_pixels,
+            log_format=settings.log_format,
         )
 
     async def _inner_server(self, pool: WorkerPool, socket: Path) -> grpc.aio.Server:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
+import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from limbeck.errors import ConfigError
 from limbeck_server.cli.report import reporting
-
-if TYPE_CHECKING:
-    from limbeck_server.app import Server
+from limbeck_server.settings import ServerSettings
 
 
 def serve(
@@ -56,35 +56,26 @@ def serve(
 
     Example: limbeck serve --root /srv/limbeck --data-root /srv/photos
     """
+    flags = {
+        "root": root,
+        "address": address,
+        "metrics_address": metrics_address,
+        "devices": device,
+        "threads": threads,
+        "packs": pack,
+        "data_roots": data_root,
+        "budget": budget,
+        "tokens": tokens,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "insecure": insecure,
+        "log_format": log_format,
+    }
     with reporting(as_json=False):
-        server = _server(
-            config,
-            root=root,
-            address=address,
-            metrics_address=metrics_address,
-            devices=device,
-            threads=threads,
-            packs=pack,
-            data_roots=data_root,
-            budget=budget,
-            tokens=tokens,
-            tls_certificate=tls_certificate,
-            tls_key=tls_key,
-            tls_client_ca=tls_client_ca,
-            insecure=insecure,
-            log_format=log_format,
-        )
-        asyncio.run(server.run())
-
-
-def _server(config: Path | None, **flags: object) -> Server:
-    try:
-        from limbeck_server.app import Server
-        from limbeck_server.operations.logs import configure_logging
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"the server needs the package '{error.name}': pip install 'limbeck[server]'") from error
-    from limbeck_server.settings import ServerSettings
-
-    settings = ServerSettings.read(config, flags)
-    configure_logging(settings.log_format)
-    return Server(settings)
+        for package in ("grpc", "prometheus_client", "jinja2", "aiohttp"):
+            if find_spec(package) is None:
+                raise ConfigError(f"the server needs the package '{package}': pip install 'limbeck[server]'")
+        settings = ServerSettings.read(config, flags)
+    # the front is a process without the command line's packages; it keeps this one's id, so that signals reach it
+    os.execv(sys.executable, [sys.executable, "-m", "limbeck_server.front", settings.model_dump_json()])

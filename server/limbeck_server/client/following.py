@@ -21,6 +21,7 @@ from limbeck_server.client.image_cache import CachedImage, End, ImageCache
 from limbeck_server.wire.refusal import Code, Refusal
 
 _LOOK_SECONDS = 0.05
+_MAX_BROKEN = 3
 
 
 class Following:
@@ -37,6 +38,7 @@ class Following:
         self._job = job
         self._cache = cache
         self._filler: subprocess.Popen[bytes] | None = None
+        self._broken = 0
 
     def __enter__(self) -> Self:
         return self
@@ -84,10 +86,22 @@ class Following:
         """Wait a moment, and see to it that somebody fills the cache."""
         if self._filler is not None and self._filler.poll() is not None:
             filler, self._filler = self._filler, None
-            _refuse_broken(filler)
+            self._take_end(filler)
         if self._filler is None and self._cache.end() is None and _is_free(self._cache):
             self._filler = _start(self._order)
         time.sleep(_LOOK_SECONDS)
+
+    def _take_end(self, filler: subprocess.Popen[bytes]) -> None:
+        """Raise what a process that has ended says; one that was killed is replaced, a few times."""
+        told, _ = filler.communicate()
+        if told:
+            if (error := pickle.loads(told)) is not None:
+                raise error
+            return
+        self._broken += 1
+        if self._broken > _MAX_BROKEN:
+            message = f"the process that fetches images ended with code {filler.returncode}; standard error says more"
+            raise ServerError(Refusal(Code.UNKNOWN, "FETCH_ENDED", message))
 
 
 def refuse_failed(job: str, end: End) -> None:
@@ -111,13 +125,3 @@ def _start(order: tuple[object, ...]) -> subprocess.Popen[bytes]:
     filler.stdin.write(pickle.dumps(order))
     filler.stdin.flush()
     return filler
-
-
-def _refuse_broken(filler: subprocess.Popen[bytes]) -> None:
-    told, _ = filler.communicate()
-    if not told:
-        message = f"the process that fetches images ended with code {filler.returncode}; standard error says more"
-        raise ServerError(Refusal(Code.UNKNOWN, "FETCH_ENDED", message))
-    error = pickle.loads(told)
-    if error is not None:
-        raise error

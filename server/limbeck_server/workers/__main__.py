@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 from limbeck_server.mortal import die_with_parent
+from limbeck_server.operations.logs import configure_logging, log_fields
 from limbeck_server.workers.link import FrontGone, FrontLink
 from limbeck_server.workers.worker import Worker
 
@@ -25,10 +26,12 @@ def main() -> None:
     die_with_parent(options.parent)
     # Ctrl-C in a terminal goes to the whole group; only the front decides when its workers end
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format=f"%(levelname)s worker={options.worker} %(name)s %(message)s")
     with FrontLink(options.socket, worker=options.worker, device=options.device, pid=os.getpid()) as link:
         try:
-            Worker(link, options.root, link.config()).run()
+            config = link.config()
+            configure_logging(config.log_format)
+            with log_fields(worker=options.worker):
+                Worker(link, options.root, config).run()
         except FrontGone as error:
             logging.getLogger(__name__).info("worker_ends reason=%s", error)
 

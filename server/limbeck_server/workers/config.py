@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from limbeck.data.decode import MAX_PIXELS
 
@@ -21,6 +21,7 @@ class WorkerConfig:
         bucket: Rows that direct calls share at most.
         call_delay_seconds: How long a direct call waits for others.
         max_pixels: The largest image that is decoded.
+        log_format: How log lines look.
     """
 
     packs: Mapping[str, str]
@@ -30,3 +31,4 @@ class WorkerConfig:
     bucket: int = 16
     call_delay_seconds: float = 0.003
     max_pixels: int = MAX_PIXELS
+    log_format: Literal["json", "text"] = "json"

@@ -120,7 +120,7 @@ class FrontLink:
                 else:
                     self._inbox.put(response)
         except grpc.RpcError as error:
-            _log.info("front_gone reason=%s", error)
+            _log.debug("stream_ended reason=%s", error)
         finally:
             self._gone.set()
             self._inbox.put(None)

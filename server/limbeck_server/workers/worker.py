@@ -24,6 +24,7 @@ from limbeck_server.engines.calls import CallServer
 from limbeck_server.engines.changes import change, loaded
 from limbeck_server.engines.reasons import reason_of
 from limbeck_server.engines.table import EngineTable
+from limbeck_server.operations.logs import log_fields
 from limbeck_server.rpc import worker_pb2
 from limbeck_server.spec import DistillSpec, EvaluateSpec, Places, parse
 from limbeck_server.store.base import PREPARE, PUBLISH
@@ -113,7 +114,8 @@ class Worker:
     def _work(self, assignment: worker_pb2.Assignment) -> None:
         """One lease, to its end, which is told."""
         self._status.lease, self._status.stage = assignment.lease, ""
-        with PeakMeter() as meter:
+        units = ",".join(str(unit.index) for unit in assignment.units)
+        with log_fields(job=assignment.job, unit=units), PeakMeter() as meter:
             outcome, reason, message = self._outcome(assignment)
             peak = meter.peak.private_nbytes
         self._status.lease, self._status.stage = "", ""
@@ -136,7 +138,7 @@ class Worker:
             outcome = worker_pb2.OUTCOME_DISK_FULL if full else worker_pb2.OUTCOME_RETRY
             reason, message = reason_of(error), str(error)
         except (OSError, MemoryError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            _log.exception("unit_failed lease=%s job=%s", assignment.lease, assignment.job)
+            _log.exception("unit_failed lease=%s", assignment.lease)
             outcome, reason = worker_pb2.OUTCOME_RETRY, "UNEXPECTED"
             message = "".join(traceback.format_exception_only(error)).strip()
         # outside the handlers: the traceback holds the frames, and they hold the arrays

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -18,7 +21,19 @@ from support.served import Served, served
 
 def fillers() -> list[psutil.Process]:
     """The processes that this one has started to fill caches."""
-    return [one for one in psutil.Process().children() if "limbeck_server.client.fill" in one.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if "limbeck_server.client.fill" in child.cmdline():
+                found.append(child)
+    return found
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_readers_at_once_have_one_process_fill_the_cache(tmp_path: Path) -> None:
@@ -31,12 +46,11 @@ def test_readers_at_once_have_one_process_fill_the_cache(tmp_path: Path) -> None
             with Following(Connection(address=server.address), job.name, cache) as following:
                 found.append([image.number for image in following.images()])
 
-        readers = [threading.Thread(target=read) for _ in range(4)]
+        readers = [threading.Thread(target=read, daemon=True) for _ in range(4)]
         for reader in readers:
             reader.start()
-        while cache.num_images() is None or len(cache.listed()[0]) < 2:
-            threading.Event().wait(0.05)
-        assert len(fillers()) == 1
+        # all but one find the lock taken, and end
+        until(lambda: len(cache.listed()[0]) == 2 and len(fillers()) == 1)
         server.allow(3)
         for reader in readers:
             reader.join()
@@ -71,6 +85,6 @@ def test_a_job_that_there_is_not_is_the_readers_error(server: Served, tmp_path: 
 
 def test_a_server_that_is_away_is_the_readers_error(tmp_path: Path) -> None:
     connection = Connection(address="127.0.0.1:1", timeout_seconds=0.5)
-    with Following(connection, "jobs/" + "0" * 32, ImageCache(tmp_path)) as following:
-        with pytest.raises(UnreachableError):
-            following.until_end()
+    following = Following(connection, "jobs/" + "0" * 32, ImageCache(tmp_path))
+    with following, pytest.raises(UnreachableError):
+        following.until_end()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck.backends.base import TensorSpec
+from limbeck_server.engines.arrays import to_array
 from limbeck_server.engines.check import num_rows, violations
 from limbeck_server.engines.signature import Signature
 from limbeck_server.rpc import worker_pb2
@@ -66,3 +69,22 @@ def test_bytes_that_are_no_texts_are_refused() -> None:
     ((field, what),) = violations(SIGNATURE, [LATENTS, wrong])
     assert field == "prompts.data"
     assert "holds no texts" in what
+
+
+tensors = st.builds(
+    worker_pb2.Tensor,
+    name=st.sampled_from(["latents", "prompts", "times"]),
+    dtype=st.sampled_from(["float32", "bytes", "int64", "", "object"]),
+    shape=st.lists(st.one_of(st.integers(-1, 3), st.integers(-(2**63), 2**63 - 1)), max_size=4),
+    data=st.one_of(st.binary(max_size=30), st.sampled_from([bytes(24), bytes(48), PROMPTS.data])),
+)
+
+
+@given(st.lists(tensors, max_size=3))
+@example([LATENTS, PROMPTS])
+def test_whatever_is_sent_is_refused_or_can_be_read(inputs: list[worker_pb2.Tensor]) -> None:
+    if violations(SIGNATURE, inputs):
+        return
+    arrays = {tensor.name: to_array(tensor) for tensor in inputs}
+    assert arrays["latents"].shape == (num_rows(inputs), 2, 3)
+    assert arrays["prompts"].shape == (num_rows(inputs),)
