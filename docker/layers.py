@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docker.dockerfile import Instruction, Stage, expand
+from docker.dockerfile import DockerfileError, Instruction, Stage, expand
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RUN_SECONDS = 1200
@@ -53,10 +53,11 @@ class Image:
     layers: list[Layer] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=lambda: {"PATH": DEFAULT_PATH})
     workdir: str = "/"
+    user: str = "root"
 
     def copy(self) -> Image:
         """What a later stage starts from."""
-        return Image(self.base, list(self.layers), dict(self.environment), self.workdir)
+        return Image(self.base, list(self.layers), dict(self.environment), self.workdir, self.user)
 
     @property
     def folders(self) -> list[Path]:
@@ -106,6 +107,7 @@ class Builder:
             The last one.
 
         Raises:
+            DockerfileError: A RUN stands behind a USER.
             subprocess.CalledProcessError: A RUN ended with an error; its output was shown.
         """
         for stage in stages:
@@ -125,6 +127,8 @@ class Builder:
                 self._run(image, instruction)
             case "COPY":
                 self._copy(image, instruction)
+            case "USER":
+                image.user = instruction.text
             case "WORKDIR":
                 image.workdir = instruction.text
                 with self._changing(image, f"WORKDIR {instruction.text}") as root:
@@ -139,6 +143,10 @@ class Builder:
         image.layers.append(Layer(upper, made_by))
 
     def _run(self, image: Image, instruction: Instruction) -> None:
+        if image.user != "root":
+            raise DockerfileError(
+                f"RUN {instruction.text}: only root's are carried out here, not those of {image.user}"
+            )
         inner = f"cd {shlex.quote(image.workdir)} && {instruction.text}"
         environment = {**image.environment, **_pip_settings(), "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
         with self._changing(image, f"RUN {instruction.text}") as root:

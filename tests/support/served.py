@@ -86,18 +86,21 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *, allowed: int = 1000) -> Iterator[Served]:
-    """A server with a dataset; a job has `NUM_CLASSES` classes and as many images of each as it asks for."""
+def served(folder: Path, *, allowed: int = 1000, port: int = 0) -> Iterator[Served]:
+    """A server with a dataset; a job has `NUM_CLASSES` classes and as many images of each as it asks for.
+
+    It is killed at the end; on the same folder, the next one goes on.
+    """
     folder.mkdir(exist_ok=True)
     (folder / "allowed").write_text(str(allowed))
     with subprocess.Popen(
-        [sys.executable, __file__, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, str(folder), str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        port, dataset = process.stdout.readline().split()
+        taken, dataset = process.stdout.readline().split()
         try:
-            yield Served(int(port), dataset, folder)
+            yield Served(int(taken), dataset, folder)
         finally:
             process.kill()
 
@@ -192,13 +195,14 @@ def write_set(folder: Path, job: str, ipc: int) -> SetRecord:
     return SetRecord(id=job[::-1], job=job, owner="", path=str(folder), files=files, created_at=1.0)
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, port: int) -> None:
     """Serve until nobody holds the standard input."""
     ports: list[int] = []
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     async with serving(
-        folder, add_services, lambda backing: ports.append(backing.server.add_insecure_port("127.0.0.1:0"))
+        folder, add_services, lambda backing: ports.append(backing.server.add_insecure_port(f"127.0.0.1:{port}"))
     ) as backing:
+        await backing.do(lambda store: store.free_all())
         dataset = await backing.do(ready_dataset)
         sys.stdout.write(f"{ports[0]} datasets/{dataset.id}\n")
         sys.stdout.flush()
@@ -211,4 +215,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -36,7 +36,7 @@ from limbeck_server.store.base import (
 from limbeck_server.store.errors import LeaseLostError, NotFinishedError, QuotaError
 from support.stores import SPEC, image
 
-MAX_UNFINISHED = 4
+MAX_UNFINISHED = 2
 MAX_ATTEMPTS = 2
 IMAGES_A_UNIT = 2
 PICK = st.integers(0, 30)
@@ -155,7 +155,7 @@ class StoreMachine(RuleBasedStateMachine):
     def lease(self, worker: str, max_images: int) -> None:
         self._lease(worker, max_images)
 
-    @rule(leases=st.integers(1, 4), num_units=st.integers(1, 3))
+    @rule(leases=st.integers(1, 2), num_units=st.just(3))
     def work_as_one_should(self, leases: int, num_units: int) -> None:
         for _ in range(leases):
             if token := self._lease("w2", 3):

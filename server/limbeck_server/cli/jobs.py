@@ -26,7 +26,8 @@ from limbeck_server.cli.report import JsonOption, reporting
 
 app = typer.Typer(
     name="jobs",
-    help="Make, follow and end jobs on a server, and fetch what they made.",
+    help="Make, follow and end jobs on a server, and fetch what they made.\n\n"
+    "Example: limbeck jobs submit --server gpu:50051 --data photos/train --ipc 10 --out distilled",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

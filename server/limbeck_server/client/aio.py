@@ -67,7 +67,7 @@ class AsyncClient(EngineClient):
         address: str | Connection,
         *,
         token: str | None = None,
-        token_file: Path | None = None,
+        token_file: str | Path | None = None,
         tls: Tls | None = None,
         insecure: bool = False,
         timeout_seconds: float = 60.0,
@@ -213,9 +213,11 @@ class AsyncClient(EngineClient):
         Raises:
             JobError: It failed, or was cancelled.
         """
-        async for _ in self.watch(job):
-            pass
         ended = await self.job(job)
+        if not ended.is_final:
+            async for _ in self.watch(job, ended.sequence):
+                pass
+            ended = await self.job(job)
         if ended.state is not JobState.SUCCEEDED:
             raise job_error(ended)
         return ended

@@ -40,9 +40,9 @@ class Tls:
         key: Of `certificate`.
     """
 
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    ca: str | Path | None = None
+    certificate: str | Path | None = None
+    key: str | Path | None = None
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
@@ -68,7 +68,7 @@ class Connection:
 
     address: str
     token: str | None = field(default=None, repr=False)
-    token_file: Path | None = None
+    token_file: str | Path | None = None
     tls: Tls | None = None
     insecure: bool = False
     timeout_seconds: float = 60.0
@@ -118,8 +118,8 @@ def is_local(address: str) -> bool:
         return host == "localhost"
 
 
-def _read(path: Path | None) -> bytes | None:
+def _read(path: str | Path | None) -> bytes | None:
     try:
-        return None if path is None else path.read_bytes()
+        return None if path is None else Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -32,7 +32,7 @@ class Client:
         address: str | Connection,
         *,
         token: str | None = None,
-        token_file: Path | None = None,
+        token_file: str | Path | None = None,
         tls: Tls | None = None,
         insecure: bool = False,
         timeout_seconds: float = 60.0,

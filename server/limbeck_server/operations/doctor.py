@@ -65,7 +65,7 @@ def _certificate(shown: Shown | None, door: Door) -> Iterator[Finding]:
     yield Finding("certificate", f"for {', '.join(shown.names) or 'no name'}", bool(shown.names))
     yield Finding("certificate is good for", f"{days:.0f} days", days > _RENEW_DAYS)
     if door.ca is None:
-        yield Finding("certificate's authority", "not checked; give --tls-ca to check it")
+        yield Finding("certificate's authority", "not checked; give --ca to check it")
 
 
 def _reached(door: Door, answer: str) -> Finding:

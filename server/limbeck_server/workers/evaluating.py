@@ -12,25 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from limbeck import errors
 from limbeck.errors import LimbeckError
 from limbeck_server.rpc import worker_pb2
 from limbeck_server.runner.open_job import OnProgress
 from limbeck_server.spec import EvaluateSpec, Places, Reading
 
-_RUN = (
-    "from limbeck_server.mortal import die_with_parent; die_with_parent(); from limbeck_server.cli import main; main()"
-)
+_RUN = "from limbeck_server.mortal import die_with_parent; die_with_parent({parent}); {rest}"
+_REST = "from limbeck_server.cli import main; main()"
 _PATIENCE_SECONDS = 10.0
 """How long a stopped evaluation may take to end by itself."""
 
 
 class EvaluationError(LimbeckError):
-    """An evaluation that failed; `reason` is the class of its error."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        """Keep the reason."""
-        self.reason = reason
-        super().__init__(message)
+    """An evaluation that failed for a reason which its process did not put in words of its own."""
 
 
 class Evaluating:
@@ -45,7 +40,7 @@ class Evaluating:
 
     def __init__(self, spec: EvaluateSpec, places: Places, *, send: Callable[..., None], step: OnProgress) -> None:
         """Start nothing yet."""
-        self._command = [sys.executable, "-c", _RUN.format(parent=os.getpid()), *arguments(spec, places)]
+        self._command = [sys.executable, "-c", _RUN.format(parent=os.getpid(), rest=_REST), *arguments(spec, places)]
         self._send = send
         self._step = step
 
@@ -75,11 +70,11 @@ class Evaluating:
                 if kind == "progress":
                     self._step(event["stage"], event["done"], event["total"])
                 elif kind == "error":
-                    raise EvaluationError(event["type"], event["message"])
+                    raise _error(event["type"], event["message"])
                 else:
                     results.append({"kind": kind, **event})
             if process.wait():
-                raise EvaluationError("ProcessError", f"the evaluation ended with {process.returncode}: {told()}")
+                raise EvaluationError(f"the evaluation ended with {process.returncode}: {told()}")
         self._send(
             unit_finished=worker_pb2.UnitFinished(lease=lease, index=0, result_json=json.dumps({"rows": results}))
         )
@@ -120,6 +115,14 @@ def arguments(spec: EvaluateSpec, places: Places) -> list[str]:
         "--",
         *(str(places.path(one)) for one in spec.distilled_sets),
     ]
+
+
+def _error(kind: str, message: str) -> LimbeckError:
+    """The error that the process told, as one of its class."""
+    found = getattr(errors, kind, None)
+    if isinstance(found, type) and issubclass(found, LimbeckError) and found.__init__ is LimbeckError.__init__:
+        return found(message)
+    return EvaluationError(message)
 
 
 @contextmanager

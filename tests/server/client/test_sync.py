@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from limbeck import __version__
 from limbeck.errors import ConfigError, LimbeckError
 from limbeck_server.client import Client, Job, JobError, MissingError, RequestError, StateError, UnreachableError
 from limbeck_server.store.base import JobState
@@ -78,6 +81,19 @@ def test_every_image_comes_once_over_a_connection_that_breaks(server: Served, do
         assert way.broken >= 3
     assert [image.number for image in images] == list(range(1, 121))
     assert {(image.label, image.position) for image in images} == {(x, y) for x in range(3) for y in range(40)}
+
+
+def test_a_server_that_is_killed_and_started_again_is_waited_for(tmp_path: Path) -> None:
+    with served(tmp_path, allowed=1) as first:
+        client = Client(first.address)
+        job = client.submit("random", first.dataset, ipc=2)
+        images, events = client.images(job), client.watch(job)
+        numbers = [next(images).number, next(images).number]
+        sequences = [next(events).sequence]
+    with served(tmp_path, port=first.port), client:
+        numbers += [image.number for image in images]
+        sequences += [event.sequence for event in events]
+    assert (numbers, sequences) == ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6, 7, 8])
 
 
 def test_images_of_a_set_come_by_label_and_position(client: Client, done: Job) -> None:
@@ -186,6 +202,12 @@ def _in_fork(work: Callable[[], str]) -> str:
         text = told.read().decode()
     os.waitpid(child, 0)
     return text
+
+
+def test_a_program_that_does_not_close_its_client_ends_all_the_same(server: Served) -> None:
+    code = f"from limbeck.client import Client; print(Client({server.address!r}).server_info().version)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")
 
 
 def test_a_server_that_is_not_there_is_given_up_on() -> None:
