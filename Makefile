@@ -6,7 +6,7 @@ RUN := .venv/bin
 DEV := .venv-dev/bin
 TIMM_TESTS := tests/engine/export/test_backbone.py tests/engine/export/test_backbone_timm.py tests/engine/export/test_gradient_timm.py
 
-.PHONY: help demo test test-fast test-full-size check format lint layers types docs
+.PHONY: help demo test test-fast test-full-size check format lint layers types docs image-proof
 
 help:  ## What there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*##/\t/'
@@ -43,6 +43,9 @@ types: .venv-dev/.ready  ## mypy, strict
 
 docs: .venv-dev/.ready  ## README blocks and examples run, links resolve, every command has a page
 	@$(DEV)/python -m pytest tests/docs
+
+image-proof: .venv-dev/.ready  ## Build and run the CPU image without Docker (root, Linux, debootstrap; minutes)
+	@$(DEV)/python -m docker.prove --scratch build/image-proof
 
 # The run world: exactly what a user installs.
 .venv/.ready: pyproject.toml

@@ -111,10 +111,11 @@ def running(
         scratch: Where the root is mounted.
         output: Takes what the command prints.
     """
-    # an engine makes the folders that volumes are mounted on before it makes the root read-only
+    # an engine adds these before it makes the root read-only: the volumes' folders, and names for the loopback device
     points = scratch / "points"
-    for inside in volumes:
+    for inside in ("/etc", *volumes):
         (points / inside.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    (points / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     binds = [word for inside, (outside, mode) in volumes.items() for word in (str(outside), inside, mode)]
     with mounted([*image.folders, points], scratch / "container") as root:
         process = subprocess.Popen(

@@ -67,15 +67,12 @@ class Image:
 
 @contextmanager
 def mounted(folders: list[Path], at: Path, *, upper: Path | None = None) -> Iterator[Path]:
-    """`folders` laid over each other at `at`; read-only, unless changes go to `upper`."""
+    """`folders`, the lowest first, laid over each other at `at`; read-only, unless changes go to `upper`.
+
+    Read-only takes two folders at least, says overlay.
+    """
     at.mkdir(parents=True, exist_ok=True)
-    # overlay wants the highest first, and two folders at least where nothing may be written
-    lower = [str(folder) for folder in reversed(folders)]
-    if upper is None and len(lower) == 1:
-        empty = at.with_name(at.name + ".empty")
-        empty.mkdir(exist_ok=True)
-        lower.insert(0, str(empty))
-    options = "lowerdir=" + ":".join(lower)
+    options = "lowerdir=" + ":".join(str(folder) for folder in reversed(folders))
     if upper is not None:
         work = upper.with_name(upper.name + ".work")
         for folder in (upper, work):

@@ -22,12 +22,18 @@ def commands() -> list[str]:
 
 
 def with_help(page: str, command: str) -> str:
-    """`page` with the block between the markers replaced by the command's help of today."""
-    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
-    lines = "\n".join(line.rstrip() for line in shown.output.strip("\n").splitlines())
+    """`page` with the block between the markers replaced by the command's help of today, and its subcommands'."""
+    group = getattr(get_command(app).commands[command], "commands", {})  # type: ignore[attr-defined]
+    shown = "\n".join(_shown(*names) for names in [(command,), *((command, name) for name in group)])
     before, _, rest = page.partition(START)
     _, _, after = rest.partition(END)
-    return f"{before}{START}\n```text\n{lines}\n```\n\n{END}{after}"
+    return f"{before}{START}\n{shown}\n{END}{after}"
+
+
+def _shown(*names: str) -> str:
+    shown = CliRunner().invoke(app, [*names, "--help"], env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
+    lines = "\n".join(line.rstrip() for line in shown.output.strip("\n").splitlines())
+    return f"```text\n{lines}\n```\n"
 
 
 def main() -> None:

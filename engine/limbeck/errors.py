@@ -4,7 +4,8 @@
     ├── ConfigError         2   a setting that cannot work
     │   └── BudgetError         no plan fits the memory budget
     ├── DataError           3   the images: missing, empty, unreadable, too few
-    │   └── UnreadableImagesError
+    │   ├── UnreadableImagesError
+    │   └── SplitsError
     ├── PackError           4   a model pack that is incomplete, foreign or damaged
     ├── EngineError         5   compiling or running a graph
     │   ├── FeedError           wrong names, shapes or dtypes, refused before the runtime sees them
@@ -69,6 +70,15 @@ class UnreadableImagesError(DataError):
             f"{len(self.files)} image(s) cannot be read:{shown}{more}\n"
             "repair or remove them, or pass --skip-unreadable to leave them out and have them listed"
         )
+
+
+class SplitsError(DataError):
+    """A source of several splits, of which none was chosen; `splits` are their names."""
+
+    def __init__(self, message: str, splits: Sequence[str]) -> None:
+        """Keep the names."""
+        self.splits = tuple(splits)
+        super().__init__(message)
 
 
 class PackError(LimbeckError):

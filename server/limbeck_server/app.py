@@ -86,6 +86,9 @@ from limbeck_server.workers.progress import PoolProgress
 
 _log = logging.getLogger(__name__)
 
+_CHECK_NBYTES = 2 * 2**30
+"""Private memory of the process that looks through a dataset; an image of the largest size takes about half of it."""
+
 _FORGOTTEN_SECONDS = 3600.0
 """How long a file that no job refers to is kept: longer than a worker takes from writing it to reporting it."""
 
@@ -123,6 +126,9 @@ class Server:
                 )
         self._packs = settings.find_packs()
         self._metrics = Metrics()
+        self._tokens = (
+            TokenFile(settings.tokens, on_problem=self._metrics.token_file_unusable) if settings.tokens else None
+        )
         self._state = ServerState()
         self.addresses: Addresses | None = None
         self.ready = asyncio.Event()
@@ -147,14 +153,15 @@ class Server:
         store = ThreadedStore(SqliteStore(root / "ledger.sqlite"))
         stack.push_async_callback(store.close)
         blobs = Blobs(root / "blobs")
-        side = SideProcesses(memory_nbytes=None)
-        roots = [path.resolve() for path in settings.data_roots]
+        # a plan measures engines, so nothing stands before it; a dataset's images come from strangers
+        plans, checks_side = SideProcesses(nice=0), SideProcesses(memory_nbytes=_CHECK_NBYTES)
+        roots = AllowedRoots([path.resolve() for path in settings.data_roots])
         config = self._worker_config()
         socket = root / "run" / "workers.sock"
         if swept := await store.run(lambda ledger: sweep_sets(ledger, root / "sets")):
             _log.info("sets_swept count=%d", swept)
         pool = WorkerPool(
-            WorkLedger(store),
+            WorkLedger(store, roots),
             root=root,
             socket=socket,
             devices=settings.devices,
@@ -178,12 +185,13 @@ class Server:
         rules = Rules(
             packs=self._packs,
             backends=settings.backends,
-            place=AllowedRoots(roots).resolve,
+            place=roots.resolve,
             endpoints=settings.endpoints,
             budget_nbytes=settings.budget,
         )
-        self._add_work(outer, store, blobs, pool, rules, SidePlanning(store, side, config), metrics)
-        checker = await self._add_datasets(outer, store, side, roots, root)
+        self._add_work(outer, store, blobs, pool, rules, SidePlanning(store, plans, config, roots), metrics)
+        checker, uploads = await self._add_datasets(outer, store, checks_side, roots, root)
+        stack.push_async_callback(uploads.close)
         stack.push_async_callback(checker.close)
         self._add_engines(outer, pool)
         port = self._bind(outer)
@@ -207,14 +215,15 @@ class Server:
         settings = self._settings
         threads = {"threads": settings.threads} if settings.threads else {}
         backend: dict[str, dict[str, Any]] = {"onnxruntime": dict(threads), "openvino": dict(threads)}
-        if any(device.startswith("cuda") for device in settings.devices):
+        cuda = any(device.startswith("cuda") for device in settings.devices)
+        if cuda:
             backend["onnxruntime"]["providers"] = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         return WorkerConfig(
             packs={name: str(folder) for name, folder in self._packs.items()},
             backend=backend,
             budget_nbytes=settings.budget,
             engines_nbytes=settings.engines_nbytes,
-            bucket=settings.bucket,
+            bucket=settings.bucket or (16 if cuda else 1),
             call_delay_seconds=settings.call_delay_seconds,
             max_pixels=settings.max_pixels,
             log_format=settings.log_format,
@@ -234,15 +243,11 @@ class Server:
     def _outer_server(self, streams: Streams) -> grpc.aio.Server:
         """The server that clients reach, without services; what comes first in the list is outermost."""
         settings, metrics = self._settings, self._metrics
-        tokens = None
-        if settings.tokens is not None:
-            tokens = TokenFile(settings.tokens, on_problem=metrics.token_file_unusable)
-        self._tokens = tokens
         return grpc.aio.server(
             interceptors=[
                 RpcMetrics(metrics, SCOPES),
                 DrainGate(self._state),
-                Authorization(tokens, streams, on_refusal=metrics.refused),
+                Authorization(self._tokens, streams, on_refusal=metrics.refused),
                 ErrorInterceptor(),
             ],
             options=ConnectionLimits(max_message_nbytes=settings.message_nbytes).grpc_options(),
@@ -272,8 +277,8 @@ class Server:
         server_pb2_grpc.add_ServerServiceServicer_to_server(information, server)
 
     async def _add_datasets(
-        self, server: grpc.aio.Server, store: ThreadedStore, side: SideProcesses, roots: list[Path], root: Path
-    ) -> Checker:
+        self, server: grpc.aio.Server, store: ThreadedStore, side: SideProcesses, roots: AllowedRoots, root: Path
+    ) -> tuple[Checker, Uploads]:
         settings = self._settings
         limits = DatasetLimits(
             upload_nbytes=settings.upload_nbytes, chunk_nbytes=settings.chunk_nbytes, max_pixels=settings.max_pixels
@@ -281,13 +286,11 @@ class Server:
         folders = DatasetFolders(root)
         if swept := await store.run(lambda ledger: sweep(ledger, folders)):
             _log.info("datasets_swept count=%d", swept)
-        checker = Checker(store, folders, side, roots, limits)
+        checker = Checker(store, folders, side, settings.data_roots, limits)
         uploads = Uploads(store, folders, checker, limits)
-        datasets = Datasets(
-            store, folders=folders, roots=AllowedRoots(roots), checker=checker, uploads=uploads, limits=limits
-        )
+        datasets = Datasets(store, folders=folders, roots=roots, checker=checker, uploads=uploads, limits=limits)
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(datasets, server)
-        return checker
+        return checker, uploads
 
     def _add_engines(self, server: grpc.aio.Server, pool: WorkerPool) -> None:
         """Packs and direct calls."""

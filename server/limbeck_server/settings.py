@@ -37,7 +37,8 @@ class ServerSettings(BaseModel):
         endpoints: URLs that methods may call, by their beginning.
         budget: The most private memory of a job.
         engines_nbytes: What engines may take that are loaded for direct calls.
-        bucket: Rows that direct calls share at most.
+        bucket: Rows that direct calls share at most; None is 1 on a CPU, where rows together take as long as one after
+            another, and 16 on a GPU.
         call_delay_seconds: How long a direct call waits for others to share its batch.
         calls_waiting: Direct calls that may wait for one worker.
         lease_images: How many images a worker claims at a time; less is lost with it, and turns are shorter.
@@ -73,7 +74,7 @@ class ServerSettings(BaseModel):
     endpoints: list[str] = []
     budget: int | None = None
     engines_nbytes: int = Field(default=1024 * MIB, ge=1)
-    bucket: int = Field(default=16, ge=1, le=1024)
+    bucket: int | None = Field(default=None, ge=1, le=1024)
     call_delay_seconds: float = Field(default=0.003, ge=0, le=1)
     calls_waiting: int = Field(default=256, ge=1)
     lease_images: int = Field(default=64, ge=1)

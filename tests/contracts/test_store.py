@@ -677,9 +677,12 @@ def test_a_sound_store_passes_its_check(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", STORES)
-def test_any_row_of_calls_keeps_every_promise(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("examples", [30, pytest.param(150, marks=pytest.mark.slow)])
+def test_any_row_of_calls_keeps_every_promise(
+    name: str, examples: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     def one_store() -> Callable[[], Store]:
         folder = tmp_path_factory.mktemp("machine")
         return lambda: STORES[name](folder)
 
-    StoreMachine.run_on(one_store, examples=30, steps=50)
+    StoreMachine.run_on(one_store, examples=examples, steps=50)

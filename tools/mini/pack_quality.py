@@ -42,18 +42,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def agreement(judge: DigitClassifier, pack: str, class_names: Sequence[str]) -> dict[str, Any]:
+def agreement(
+    judge: DigitClassifier,
+    pack: str,
+    class_names: Sequence[str],
+    *,
+    walks: Sequence[tuple[SamplerName, int]] = WALKS,
+    scales: Sequence[float] = GUIDANCE_SCALES,
+) -> dict[str, Any]:
     """For every sampler and scale, the share of images that `judge` reads as the class that was asked for.
 
     Args:
         judge: Trained on real images.
         pack: Its name or folder.
         class_names: In the order of the judge's class ids.
+        walks: Samplers, with their steps.
+        scales: Of guidance.
     """
     rows = []
     with open_models(Pack.open(pack), OnnxRuntime(), bucket=50) as models:
-        for name, steps in WALKS:
-            for scale in GUIDANCE_SCALES:
+        for name, steps in walks:
+            for scale in scales:
                 right = torch.cat(
                     [
                         hits(judge, _drawn(models, name, steps, scale, class_id, called), torch.tensor(class_id))

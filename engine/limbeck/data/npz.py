@@ -24,7 +24,7 @@ from numpy.lib import format as npy
 from limbeck.arrays import Array, ClassIds
 from limbeck.data.decode import MAX_PIXELS
 from limbeck.data.stored import StoredSource
-from limbeck.errors import DataError
+from limbeck.errors import DataError, SplitsError
 
 _PAIRS = (
     ("images", "labels"),
@@ -130,7 +130,9 @@ def _pair(keys: Sequence[str], file: Path, split: str | None) -> tuple[str, str]
             "names that work: images and labels, x and y, x_train and y_train, train_images and train_labels"
         )
     choices = ", ".join(f"{file}:{name}" if name else str(file) for name in found)
-    raise DataError(f"{file} has {'several splits' if split is None else f'no split {split!r}'}; give {choices}")
+    if split is None:
+        raise SplitsError(f"{file} has several splits; give {choices}", [*found])
+    raise DataError(f"{file} has no split {split!r}; give {choices}")
 
 
 def _pairs(keys: Sequence[str]) -> Mapping[str, tuple[str, str]]:

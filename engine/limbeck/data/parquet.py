@@ -21,7 +21,7 @@ from limbeck.arrays import Array, ClassIds
 from limbeck.data.decode import MAX_PIXELS
 from limbeck.data.parquet_columns import Columns, find_columns
 from limbeck.data.stored import StoredSource
-from limbeck.errors import DataError
+from limbeck.errors import DataError, SplitsError
 
 _READ_NBYTES = 8 * 2**20
 _SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}$")
@@ -127,12 +127,11 @@ def parquet_files(folder: Path, split: str | None) -> list[Path]:
         return by_split[split]
     choices = ", ".join(f"{folder}:{name}" for name in by_split if name) or f"{folder}, which has no splits"
     loose = [file.name for file in by_split.get("", [])]
-    raise DataError(
-        f"{folder} holds several splits; give one of them: {choices}"
-        + (f", or one of the files {', '.join(loose)}" if loose else "")
-        if split is None
-        else f"{folder} has no split '{split}'; give {choices}"
-    )
+    if split is None:
+        files_too = f", or one of the files {', '.join(loose)}" if loose else ""
+        named = [name for name in by_split if name]
+        raise SplitsError(f"{folder} holds several splits; give one of them: {choices}{files_too}", named)
+    raise DataError(f"{folder} has no split '{split}'; give {choices}")
 
 
 def _split(stem: str) -> str:

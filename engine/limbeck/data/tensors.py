@@ -22,7 +22,7 @@ from limbeck.data.decode import MAX_PIXELS
 from limbeck.data.normalization import Normalization, Restored
 from limbeck.data.npz import NpzImages
 from limbeck.data.torch_file import TorchTensor, read_torch_file
-from limbeck.errors import DataError
+from limbeck.errors import DataError, SplitsError
 
 SUFFIXES = (".pt", ".pth", ".safetensors")
 
@@ -155,7 +155,8 @@ def _pair(content: Any, file: Path, split: str | None) -> tuple[_Tensor, Any]:
     if split is not None and split.isdecimal() and int(split) < len(found):
         return found[int(split)]
     choices = f"{file}:0 to {file}:{len(found) - 1}"
-    raise DataError(f"{file} has {len(found)} pairs of images and labels; give one of {choices}")
+    message = f"{file} has {len(found)} pairs of images and labels; give one of {choices}"
+    raise DataError(message) if split is not None else SplitsError(message, [*map(str, range(len(found)))])
 
 
 def _pairs(content: Any) -> list[tuple[_Tensor, Any]]:

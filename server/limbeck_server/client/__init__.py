@@ -37,6 +37,7 @@ from limbeck_server.client.jobs import DistillOptions, EvaluateOptions, Event, J
 from limbeck_server.client.packs import Device, EngineInfo, Limits, MethodInfo, Pack, ServerInfo, TensorSpec
 from limbeck_server.client.sets import Dataset, DistilledImage, DistilledSet
 from limbeck_server.client.sync import Client
+from limbeck_server.store.base import DatasetState, Failure, JobState
 
 if TYPE_CHECKING:
     from limbeck_server.client.torch_data import DistilledDataset, DistilledImages
@@ -47,6 +48,7 @@ __all__ = [
     "Client",
     "Connection",
     "Dataset",
+    "DatasetState",
     "DeniedError",
     "Device",
     "DistillOptions",
@@ -57,8 +59,10 @@ __all__ = [
     "EngineInfo",
     "EvaluateOptions",
     "Event",
+    "Failure",
     "Job",
     "JobError",
+    "JobState",
     "Limits",
     "MethodInfo",
     "MissingError",

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from limbeck.errors import ConfigError
 from limbeck_server.client import downloads, uploads
-from limbeck_server.client.calls import Calls
+from limbeck_server.client.calls import SLOW_SECONDS, Calls
 from limbeck_server.client.connection import Connection, Tls
 from limbeck_server.client.engines import PAGE_SIZE, EngineClient
 from limbeck_server.client.jobs import (
@@ -146,14 +146,15 @@ class AsyncClient(EngineClient):
         return await self._create(priority, request_id, evaluate=spec)
 
     async def plan(self, method: str, dataset: Dataset | str, **options: Unpack[DistillOptions]) -> Plan:
-        """What such a job would take, without running it.
+        """What such a job would take, without running it. A server that measures engines for it takes a minute or so.
 
         Raises:
             StateError: Nothing fits the budget; the message says what would.
         """
         spec = spec_of("distill", {"method": method, "dataset": name_of(dataset), **options})
+        request = plans_pb2.PlanJobRequest(distill=spec)
         stub = self._calls.stub(plans_pb2_grpc.PlanServiceStub)
-        return plan_from((await self._calls.unary(stub.PlanJob, plans_pb2.PlanJobRequest(distill=spec))).plan)
+        return plan_from((await self._calls.unary(stub.PlanJob, request, answer_seconds=SLOW_SECONDS)).plan)
 
     async def job(self, job: Job | str) -> Job:
         """A job as it stands now."""

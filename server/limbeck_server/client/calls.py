@@ -14,6 +14,9 @@ from limbeck_server.client.connection import Connection
 from limbeck_server.client.errors import ServerError, server_error
 from limbeck_server.client.retry import Patience
 
+SLOW_SECONDS = 600.0
+"""How long a server may take that has to compile or measure engines first."""
+
 _open: weakref.WeakSet[Calls] = weakref.WeakSet()
 """Those with a channel: a forked process has its parent's here."""
 
@@ -26,6 +29,7 @@ class Calls:
         self.connection = connection
         self._channel: grpc.aio.Channel | None = None
         self._stubs: dict[Any, Any] = {}
+        self._pid = os.getpid()
 
     def stub(self, kind: Callable[[grpc.aio.Channel], Any]) -> Any:
         """The stub of a service, on the channel, which is opened if it is not.
@@ -54,8 +58,13 @@ class Calls:
             self._stubs.clear()
             _open.discard(self)
 
-    async def unary(self, method: Any, request: Any) -> Any:
+    async def unary(self, method: Any, request: Any, *, answer_seconds: float | None = None) -> Any:
         """The answer to one request, which must be one that can be repeated.
+
+        Args:
+            method: The stub's.
+            request: Sent again as it is.
+            answer_seconds: How long a server that was reached may take. None: what is left of `timeout_seconds`.
 
         Raises:
             ServerError: The server refused, or did not answer within the connection's `timeout_seconds`.
@@ -63,7 +72,7 @@ class Calls:
         patience = self.patience()
         while True:
             try:
-                return await self._once(method, request, patience.left_seconds)
+                return await self._once(method, request, answer_seconds or patience.left_seconds)
             except ServerError as error:
                 await patience.wait(error)
 

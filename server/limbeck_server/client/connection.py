@@ -87,12 +87,13 @@ class Connection:
         Raises:
             ConfigError: A certificate cannot be read.
         """
-        tls = self.tls
-        if tls is None and not self.insecure and not is_local(self.address):
-            tls = Tls()
+        local = is_local(self.address)
+        # A proxy for the outside knows nothing of this machine's own addresses.
+        options = [*_OPTIONS, ("grpc.enable_http_proxy", 0 if local else 1)]
+        tls = self.tls or (None if self.insecure or local else Tls())
         if tls is None:
-            return grpc.aio.insecure_channel(self.address, options=_OPTIONS)
-        return grpc.aio.secure_channel(self.address, tls.credentials(), options=_OPTIONS)
+            return grpc.aio.insecure_channel(self.address, options=options)
+        return grpc.aio.secure_channel(self.address, tls.credentials(), options=options)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes along with a call.

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from limbeck.errors import ConfigError
-from limbeck_server.client.calls import Calls
+from limbeck_server.client.calls import SLOW_SECONDS, Calls
 from limbeck_server.client.packs import EngineInfo, Pack, ServerInfo, engine_from, info_from, pack_from
 from limbeck_server.client.tensors import Array, array_from, tensor_of
 from limbeck_server.rpc import (
@@ -56,7 +56,8 @@ class EngineClient:
     async def load_engine(self, pack: str, role: str) -> EngineInfo:
         """Load an engine, so that the first call of it need not."""
         request = packs_pb2.LoadEngineRequest(name=engine_name(pack, role))
-        return engine_from((await self._calls.unary(self._packs.LoadEngine, request)).engine)
+        answer = await self._calls.unary(self._packs.LoadEngine, request, answer_seconds=SLOW_SECONDS)
+        return engine_from(answer.engine)
 
     async def unload_engine(self, pack: str, role: str) -> EngineInfo:
         """Unload an engine on every worker, and give its memory back."""
@@ -129,7 +130,8 @@ class EngineClient:
                 f"the arrays take {nbytes:,} bytes, the server takes {limit:,} in a message; send fewer rows at a time"
             )
         stub = self._calls.stub(inference_pb2_grpc.InferenceServiceStub)
-        return await self._calls.unary(getattr(stub, method), request)
+        # the first call of an engine loads it
+        return await self._calls.unary(getattr(stub, method), request, answer_seconds=SLOW_SECONDS)
 
     @property
     def _packs(self) -> Any:

@@ -199,7 +199,7 @@ def spec_of(kind: str, fields: Mapping[str, Any]) -> Any:
         ConfigError: A field that there is not, or a value of another kind.
     """
     try:
-        return spec_message(kind, fields)
+        return spec_message(kind, {name: _plain(value) for name, value in fields.items()})
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"a job cannot be asked like this: {error}") from error
 
@@ -279,6 +279,15 @@ def time_from(message: Any, field: str) -> datetime | None:
     """What a message says in a field of time."""
     stamp: Timestamp = getattr(message, field)
     return stamp.ToDatetime(tzinfo=UTC) if message.HasField(field) else None
+
+
+def _plain(value: Any) -> Any:
+    """Any mapping and sequence as JSON has them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value
 
 
 def _state(value: int) -> JobState:

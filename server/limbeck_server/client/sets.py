@@ -109,7 +109,8 @@ def dataset_from(message: datasets_pb2.Dataset) -> Dataset:
         name=message.name,
         owner=message.owner,
         display_name=message.display_name,
-        state=DatasetState[state],
+        # one that this client does not know is of a newer server, which is not done with it
+        state=DatasetState.__members__.get(state, DatasetState.CHECKING),
         uploaded=message.uploaded,
         path=message.path,
         nbytes=message.nbytes,

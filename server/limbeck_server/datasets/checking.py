@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from limbeck_server.datasets.folders import DatasetFolders
 from limbeck_server.datasets.limits import DatasetLimits
 from limbeck_server.datasets.listing import every_dataset
@@ -20,6 +22,8 @@ from limbeck_server.wire.status import refusal_of
 
 logger = logging.getLogger(__name__)
 
+_MAX_ATTEMPTS = 3
+"""At a dataset at which the process dies: the machine may be out of memory, or an image be a decoder's poison."""
 _MESSAGE_LENGTH = 60_000
 """Of a failure, which is read whole with its dataset."""
 
@@ -81,11 +85,13 @@ class Checker:
             logger.error("dataset_check_broke dataset=%s", dataset, exc_info=error)
 
     async def _until_settled(self, dataset: Dataset) -> None:
-        while not await self._settled(dataset):
+        attempt = 1
+        while not await self._settled(dataset, last=attempt >= _MAX_ATTEMPTS):
+            attempt += 1
             await asyncio.sleep(self._limits.retry_seconds)
 
-    async def _settled(self, dataset: Dataset) -> bool:
-        """Whether that was the end: not if the disk was full, which passes."""
+    async def _settled(self, dataset: Dataset, *, last: bool) -> bool:
+        """Whether that was the end: not if the disk was full, nor, but for the last attempt, if a process died."""
         try:
             found = await self._look_through(dataset)
             await self._store.run(lambda store: self._accept(store, dataset, found))
@@ -93,7 +99,9 @@ class Checker:
         except NotFoundError:
             return True  # deleted meanwhile
         except Exception as error:
-            return await self._failed(dataset, refusal_of(error))
+            refusal = refusal_of(error)
+            died = refusal.code is grpc.StatusCode.INTERNAL
+            return await self._failed(dataset, refusal, again=refusal.retry_seconds is not None or (died and not last))
         return True
 
     async def _look_through(self, dataset: Dataset) -> Mapping[str, Any]:
@@ -129,20 +137,22 @@ class Checker:
         if dataset.uploaded:
             self._folders.remove_work(dataset.id)
 
-    async def _failed(self, dataset: Dataset, refusal: Refusal) -> bool:
-        passes = refusal.retry_seconds is not None
-        logger.warning("dataset_check_failed dataset=%s reason=%s again=%s", dataset.id, refusal.reason, passes)
-        state = DatasetState.CHECKING if passes else DatasetState.FAILED
+    async def _failed(self, dataset: Dataset, refusal: Refusal, *, again: bool) -> bool:
+        logger.warning("dataset_check_failed dataset=%s reason=%s again=%s", dataset.id, refusal.reason, again)
+        state = DatasetState.CHECKING if again else DatasetState.FAILED
         failure = Failure(refusal.reason, refusal.message[:_MESSAGE_LENGTH])
+        if dataset.uploaded:
+            # First: half an archive must not be what fills the disk that the ledger needs.
+            await asyncio.to_thread(self._folders.remove_unpacked, dataset.id)
         try:
             await self._store.run(lambda store: store.update_dataset(dataset.id, state=state, failure=failure))
         except NotFoundError:
             return True
         except StoreError:
             return False
-        if not passes and dataset.uploaded:
+        if not again and dataset.uploaded:
             await asyncio.to_thread(self._folders.remove, dataset.id)
-        return not passes
+        return not again
 
 
 def _left_out(unreadable: Sequence[tuple[str, str]], count: int) -> Failure | None:

@@ -65,8 +65,8 @@ class Checks:
         self._offset = wall_clock() - time.monotonic()
         self._looks_without_workers = 0
 
-    async def run(self, *, interval_seconds: float = 2.0) -> None:
-        """Look until cancelled."""
+    async def run(self, *, interval_seconds: float = 5.0) -> None:
+        """Look until cancelled. Each look writes a few bytes to the disk and waits for it."""
         while True:
             await self.look()
             await asyncio.sleep(interval_seconds)

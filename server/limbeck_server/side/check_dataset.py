@@ -25,7 +25,7 @@ from limbeck.data.decode import MAX_PIXELS
 from limbeck.data.normalization import NORMALIZATIONS
 from limbeck.data.source import check, open_source
 from limbeck.data.stored import StoredSource
-from limbeck.errors import DataError, OutputError
+from limbeck.errors import DataError, OutputError, SplitsError
 from limbeck_server.side.failures import plain
 from limbeck_server.side.file_names import FileName
 from limbeck_server.side.tasks import Json, Report
@@ -63,7 +63,7 @@ def _check_upload(payload: Json, report: Report) -> dict[str, Any]:
     except DataError as error:
         # Where the server keeps it is nobody's business.
         raise DataError(str(error).replace(f"{folder}{os.sep}", "")) from error
-    return {"path": str(place.relative_to(folder)), **found}
+    return {**found, "path": str(place.relative_to(folder)), "nbytes": _nbytes(folder)}
 
 
 def _laid_out(upload: Path, name: FileName, folder: Path, payload: Json) -> Path:
@@ -73,7 +73,7 @@ def _laid_out(upload: Path, name: FileName, folder: Path, payload: Json) -> Path
     if name.is_archive:
         place = folder / name.stem
         place.mkdir()
-        limits = {name: payload[name] for name in ("max_entries", "max_nbytes", "max_ratio")}
+        limits = {limit: payload[limit] for limit in ("max_entries", "max_nbytes", "max_ratio")}
         unpack(upload, place, ArchiveLimits(**limits))
         return _inner(place)
     place = folder / name.text
@@ -103,18 +103,27 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _looked_through(place: Path, payload: Json, report: Report) -> dict[str, Any]:
-    source = _opened(place, payload.get("max_pixels", MAX_PIXELS))
-    source = check(source, skip_unreadable=True, on_progress=lambda done, total: report("checking", done, total))
+    """What is found in all splits together; a job says which of them it reads."""
+    max_pixels = payload.get("max_pixels", MAX_PIXELS)
+    try:
+        sources = [_opened(str(place), max_pixels)]
+    except SplitsError as several:
+        sources = [_opened(f"{place}:{split}", max_pixels) for split in several.splits]
+    checked = [
+        check(one, skip_unreadable=True, on_progress=lambda done, total: report("checking", done, total))
+        for one in sources
+    ]
+    skipped = [one for source in checked for one in source.skipped]
     return {
         "nbytes": _nbytes(place),
-        "num_images": sum(len(source.names(class_id)) for class_id in range(len(source.class_names))),
-        "num_classes": len(source.class_names),
-        "num_unreadable": len(source.skipped),
-        "unreadable": [[plain(name), plain(reason)] for name, reason in source.skipped[:_TOLD_UNREADABLE]],
+        "num_images": sum(len(one.names(class_id)) for one in checked for class_id in range(len(one.class_names))),
+        "num_classes": len({name for one in checked for name in one.class_names}),
+        "num_unreadable": len(skipped),
+        "unreadable": [[plain(name), plain(reason)] for name, reason in skipped[:_TOLD_UNREADABLE]],
     }
 
 
-def _opened(place: Path, max_pixels: int) -> StoredSource:
+def _opened(place: str, max_pixels: int) -> StoredSource:
     """The source. Arrays whose pixels are normalized are opened as such: in which way only a job says."""
     source = open_source(place, max_pixels=max_pixels)
     _, first = next(source.pictures(0))

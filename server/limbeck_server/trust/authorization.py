@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 _NOBODY = Identity("", frozenset())
 _RETRY_SECONDS = 5.0
+_LONGEST = 100  # of a method's name that a caller may have made up
 
 
 class Tokens(Protocol):
@@ -54,7 +55,7 @@ class Authorization(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     ) -> Handler:
         caller = self._caller(details)
         if isinstance(caller, Refusal):
-            _log.warning("rpc_refused method=%s reason=%s", details.method, caller.reason)
+            _log.info("rpc_refused method=%s reason=%s", details.method[:_LONGEST], caller.reason)
             return refusing(self._refusal(caller))
         handler = await continuation(details)
         if handler is None:
@@ -76,9 +77,9 @@ class Authorization(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return Refusal(
                 grpc.StatusCode.PERMISSION_DENIED,
                 "SCOPE_MISSING",
-                f"{details.method} needs the scope '{scope}', token '{identity.name}' has "
+                f"{details.method[:_LONGEST]} needs the scope '{scope}', token '{identity.name}' has "
                 f"{', '.join(sorted(identity.scopes))}",
-                metadata={"method": details.method, "needs": str(scope)},
+                metadata={"needs": str(scope)},
             )
         return identity
 

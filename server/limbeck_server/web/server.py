@@ -11,8 +11,6 @@ from limbeck.errors import ConfigError
 from limbeck_server.trust.exposure import host_of
 from limbeck_server.web.pages import Pages
 
-# A connection that sends nothing, or half a request, is closed after it.
-_IDLE_SECONDS = 20.0
 _SHUTDOWN_SECONDS = 1.0
 
 
@@ -23,16 +21,19 @@ class HttpServer:
         pages: What is served.
         address: "host:port".
         tls: With which certificate; None serves plain HTTP.
+        idle_seconds: A connection that sends nothing for so long, or half a request, is closed.
 
     Raises:
         ConfigError: The address is taken, or not one of this machine's.
     """
 
-    def __init__(self, pages: Pages, address: str, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, pages: Pages, address: str, *, tls: ssl.SSLContext | None = None, idle_seconds: float = 20.0
+    ) -> None:
         self.address = address
         self._tls = tls
         self._runner = web.AppRunner(
-            pages.application(), access_log=None, keepalive_timeout=_IDLE_SECONDS, shutdown_timeout=_SHUTDOWN_SECONDS
+            pages.application(), access_log=None, keepalive_timeout=idle_seconds, shutdown_timeout=_SHUTDOWN_SECONDS
         )
 
     async def __aenter__(self) -> Self:

@@ -25,6 +25,7 @@ from limbeck_server.store.base import (
 )
 from limbeck_server.store.errors import NotFoundError, StoreFullError, StoreReadOnlyError
 from limbeck_server.store.threaded import ThreadedStore
+from limbeck_server.trust.paths import AllowedRoots
 from limbeck_server.wire.names import dataset_id, is_set_name, set_id
 
 _log = logging.getLogger(__name__)
@@ -38,11 +39,13 @@ class WorkLedger:
 
     Args:
         store: The ledger.
+        roots: Where registered datasets must lie, still.
     """
 
-    def __init__(self, store: ThreadedStore) -> None:
+    def __init__(self, store: ThreadedStore, roots: AllowedRoots) -> None:
         """Nothing is wrong."""
         self._store = store
+        self._roots = roots
         self.trouble = ""
         """Why the ledger takes nothing at the moment; "" if it does."""
         self.peaks: dict[str, int] = {}
@@ -60,7 +63,7 @@ class WorkLedger:
         """
         job = lease.job
         publishes = lease.units[0].index == PUBLISH
-        resources = await self._store.run(lambda store: _resources(store, job))
+        resources = await self._store.run(lambda store: _resources(store, job, self._roots))
         finished = await self._store.run(lambda store: store.finished_units(job.id)) if publishes else []
         return worker_pb2.Assignment(
             lease=lease.token,
@@ -152,20 +155,22 @@ class WorkLedger:
                 return result
 
 
-def resource_path(store: Store, resource: str) -> str:
+def resource_path(store: Store, resource: str, roots: AllowedRoots) -> str:
     """Where the dataset or the distilled set of that resource name lies.
 
     Raises:
         NotFoundError: It is not there.
+        DataError: A registered dataset does not lie below an allowed root (any more): a link was changed since.
     """
     if is_set_name(resource):
         return store.distilled_set(set_id(resource)).path
-    return store.dataset(dataset_id(resource)).path
+    dataset = store.dataset(dataset_id(resource))
+    return dataset.path if dataset.uploaded else str(roots.resolve(dataset.path))
 
 
-def _resources(store: Store, job: Job) -> dict[str, str]:
+def _resources(store: Store, job: Job, roots: AllowedRoots) -> dict[str, str]:
     try:
-        return {one: resource_path(store, one) for one in parse(job.kind, job.spec).references()}
+        return {one: resource_path(store, one, roots) for one in parse(job.kind, job.spec).references()}
     except LimbeckError as error:
         raise NotFoundError(f"what job {job.id} reads is gone: {error}") from error
 

@@ -9,6 +9,7 @@ from typing import Any
 from limbeck_server.side.runner import SideProcesses
 from limbeck_server.spec import parse
 from limbeck_server.store.threaded import ThreadedStore
+from limbeck_server.trust.paths import AllowedRoots
 from limbeck_server.workers.config import WorkerConfig
 from limbeck_server.workers.ledger import resource_path
 
@@ -23,11 +24,13 @@ class SidePlanning:
         store: Knows where datasets lie.
         side: Runs the processes.
         config: How workers work, whose work is planned.
+        roots: Where registered datasets must lie.
     """
 
     store: ThreadedStore
     side: SideProcesses
     config: WorkerConfig
+    roots: AllowedRoots
 
     async def plan(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         """What a distillation would take, as `runner.planned.plan_job` says it.
@@ -37,7 +40,9 @@ class SidePlanning:
             LimbeckError: The job could not run.
         """
         references = parse("distill", spec).references()
-        resources = await self.store.run(lambda store: {one: resource_path(store, one) for one in references})
+        resources = await self.store.run(
+            lambda store: {one: resource_path(store, one, self.roots) for one in references}
+        )
         payload = {
             "spec": dict(spec),
             "packs": dict(self.config.packs),

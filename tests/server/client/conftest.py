@@ -30,6 +30,6 @@ def client(server: Served) -> Iterator[Client]:
 
 @pytest.fixture(scope="package")
 def done(server: Served) -> Job:
-    """A job that has succeeded, with 40 images of each of 3 classes."""
+    """A job that has succeeded, with 20 images of each of 3 classes."""
     with Client(server.address) as client:
-        return client.wait(client.submit("random", server.dataset, ipc=40))
+        return client.wait(client.submit("random", server.dataset, ipc=20))

@@ -14,9 +14,13 @@ from filelock import FileLock
 from limbeck.data.distilled import verify_distilled
 from limbeck.errors import OutputError
 from limbeck_server.client import AsyncClient, Client, Connection, Job, ServerError
+from limbeck_server.rpc import sets_pb2_grpc
+from limbeck_server.services.sets import DistilledSets
+from limbeck_server.store.base import SetRecord, Store
 from support.cli import files_of
 from support.flaky import flaky
 from support.served import Served
+from support.serving import ID, Backing, finish_next_unit, make_job, prepare, run, serving
 
 
 def published(server: Served, job: Job) -> dict[str, bytes]:
@@ -118,3 +122,35 @@ def test_the_async_client_fetches_several_at_once(server: Served, done: Job, tmp
 
     asyncio.run(fetch())
     assert files_of(tmp_path / "0") == files_of(tmp_path / "1") == files_of(tmp_path / "2")
+
+
+def _publish(store: Store, backing: Backing, path: str) -> None:
+    """Publish a set that a server of no good will might have."""
+    job = make_job(store)
+    prepare(store, 1, 1)
+    finish_next_unit(store, backing.blobs, ipc=1)
+    lease = store.lease("worker", max_images=1)
+    assert lease is not None
+    record = SetRecord(
+        id=ID, job=job.id, owner="", path=str(backing.folder), files={path: ("0" * 64, 4)}, created_at=1.0
+    )
+    store.published(lease.token, record, {})
+
+
+@pytest.mark.parametrize("path", ["../evil", "/evil", "train/../../evil"])
+def test_a_file_that_would_lie_outside_is_refused(path: str, tmp_path: Path) -> None:
+    ports: list[int] = []
+
+    def register(backing: Backing) -> None:
+        service = DistilledSets(backing.store, backing.blobs)
+        sets_pb2_grpc.add_DistilledSetServiceServicer_to_server(service, backing.server)
+        ports.append(backing.server.add_insecure_port("127.0.0.1:0"))
+
+    async def test() -> None:
+        async with serving(tmp_path, register) as backing, AsyncClient(f"127.0.0.1:{ports[0]}") as client:
+            await backing.do(lambda store: _publish(store, backing, path))
+            with pytest.raises(ServerError, match="would not lie in the set's folder"):
+                await client.download(f"distilledSets/{ID}", tmp_path / "below" / "out")
+
+    run(test())
+    assert not (tmp_path / "evil").exists()

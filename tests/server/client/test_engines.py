@@ -19,6 +19,8 @@ from support.uploads import pictures, write_files
 
 PARTS = frozenset({"denoiser", "codec", "backbone", "gradient"})
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:

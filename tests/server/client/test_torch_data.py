@@ -15,11 +15,12 @@ pytest.importorskip("torch", reason="training needs torch")
 import torch
 from torch.utils.data import DataLoader
 
+from limbeck.errors import ConfigError
 from limbeck_server.client import Client, DistilledDataset, DistilledImages, Job, JobError
 from support.flaky import flaky
 from support.served import NAMES, Served, images_of, served
 
-IPC, NUM_CLASSES = 40, 3
+IPC, NUM_CLASSES = 20, 3
 LABELS = {label: IPC for label in range(NUM_CLASSES)}
 
 
@@ -138,8 +139,32 @@ def test_ranks_share_an_epoch_whether_they_follow_or_not(server: Served, done: J
     assert_whole(streamed + from_disk)
 
 
+def test_a_rank_that_there_is_not_is_refused(server: Served, done: Job, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ranks are 0\.\.1"):
+        DistilledDataset(server.address, done, cache=tmp_path, rank=2, world_size=2)
+
+
+@pytest.mark.slow
+def test_ranks_of_torch_share_an_epoch(server: Served, done: Job, tmp_path: Path) -> None:
+    context = torch.multiprocessing.get_context("spawn")
+    arguments = [(rank, server.address, done.name, tmp_path) for rank in range(2)]
+    with context.Pool(2) as pool:
+        first, second = pool.starmap(_of_rank, arguments)
+    assert abs(len(first) - len(second)) <= 1
+    assert_whole(first + second)
+
+
+def _of_rank(rank: int, address: str, job: str, folder: Path) -> list[tuple[tuple[float, ...], int]]:
+    meeting = f"file://{folder}/meeting"
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    try:
+        return items(DistilledDataset(address, job, cache=folder))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_a_broken_connection_loses_and_repeats_nothing(server: Served, done: Job, tmp_path: Path) -> None:
-    with flaky(server.port, down=[20_000, 300_000, 1_000, 500_000]) as way:
+    with flaky(server.port, down=[20_000, 200_000, 1_000, 100_000]) as way:
         assert_whole(items(DistilledDataset(way.address, done, cache=tmp_path)))
         assert way.broken >= 3
 
@@ -170,6 +195,7 @@ def test_a_finished_set_is_fetched_once(server: Served, done: Job, tmp_path: Pat
     assert again.folder == images.folder
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_while_the_job_runs(tmp_path: Path) -> None:
     network = torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Flatten(), torch.nn.Linear(48, NUM_CLASSES))
     optimizer = torch.optim.SGD(network.parameters(), 0.5)

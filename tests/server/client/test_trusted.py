@@ -16,6 +16,8 @@ from support.cli import ENVIRONMENT, limbeck
 from support.live_server import LiveServer
 from support.tokens import token_file
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Trusted:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytest.importorskip("grpc", reason="the server extra is not installed")
@@ -66,6 +67,27 @@ def test_a_check_that_takes_too_much_memory_fails_the_dataset(tmp_path: Path) ->
         async with dataset_desk(tmp_path / "server", roots=[tmp_path], memory_nbytes=200 * 2**20) as desk:
             dataset = await desk.settled((await desk.register(tmp_path / "photos")).name)
             assert (dataset.state, dataset.failure.reason) == (datasets_pb2.DATASET_STATE_FAILED, "OUT_OF_MEMORY")
+
+    run(test())
+
+
+@pytest.mark.parametrize(("deaths", "state"), [(1, "DATASET_STATE_READY"), (3, "DATASET_STATE_FAILED")])
+def test_a_check_whose_process_dies_is_tried_again_a_few_times(deaths: int, state: str, tmp_path: Path) -> None:
+    content = zipped(pictures("cat", per_class=100, side=64))
+
+    async def test() -> None:
+        async with dataset_desk(tmp_path, limits=SOON) as desk:
+            begun = await desk.start(content)
+            await desk.send(begun.name, chunks_of(content))
+            killed: set[int] = set()
+            while len(killed) < deaths:
+                for child in psutil.Process().children():
+                    if child.pid not in killed:
+                        child.kill()
+                        killed.add(child.pid)
+                await asyncio.sleep(0.01)
+            dataset = await desk.settled(begun.name)
+            assert datasets_pb2.DatasetState.Name(dataset.state) == state
 
     run(test())
 

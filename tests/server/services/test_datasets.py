@@ -512,6 +512,21 @@ def test_deleting_a_dataset_that_is_being_looked_through_stops_that(tmp_path: Pa
     at_desk(tmp_path, test)
 
 
+def test_deleting_a_dataset_that_is_being_uploaded_ends_its_stream(tmp_path: Path) -> None:
+    content = zipped(pictures("cat", side=64))
+
+    async def test(desk: Desk) -> None:
+        begun = await desk.start(content)
+        stream = await desk.stream(begun.name, chunks_of(content)[:2])
+        await desk.written(begun.name, 8192)
+        await desk.delete(begun.name)
+        await stream.done_writing()
+        assert (await refused(stream)).refusal.code is grpc.StatusCode.NOT_FOUND
+        assert desk.files() == []
+
+    at_desk(tmp_path, test)
+
+
 def test_a_dataset_that_an_unfinished_job_reads_is_not_deleted(tmp_path: Path) -> None:
     async def test(desk: Desk) -> None:
         dataset = await desk.upload(zipped(pictures("cat")))

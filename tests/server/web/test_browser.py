@@ -129,9 +129,9 @@ def test_hostile_names_run_nothing_ask_for_nothing_and_fit_a_phone(tmp_path):
                 assert "evil.example" not in "".join(re.findall(r"<img[^>]*src=\"([^\"]*)\"", text))
                 assert HOSTILE[:60] in html.unescape(text)
                 assert log == []
-                found, _ = await pixels(tmp_path, shown.address, path, width=500, height=2000)
-                margin = found[:, -10:]
-                assert (margin == margin[0, 0]).all(), "something is wider than the page"
+            found, _ = await pixels(tmp_path, shown.address, f"/jobs/{job.id}", width=500, height=2000)
+            margin = found[:, -10:]
+            assert (margin == margin[0, 0]).all(), "something is wider than the page"
 
     run(main)
 

@@ -237,3 +237,18 @@ def test_a_port_that_is_taken_is_said(tmp_path):
                 await pages.__aenter__()
 
     run(main)
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_connections_that_say_nothing_or_half_are_closed(tmp_path, beginning):
+    async def main():
+        async with shown_pages(tmp_path) as shown, HttpServer(shown.pages, "127.0.0.1:0", idle_seconds=0.3) as server:
+            host, _, port = server.address.rpartition(":")
+            opened = [await asyncio.open_connection(host, int(port)) for _ in range(30)]
+            for _, writer in opened:
+                writer.write(beginning)
+            for reader, writer in opened:
+                await reader.read()  # ends only when the server closes
+                writer.close()
+
+    run(main)
