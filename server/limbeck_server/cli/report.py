@@ -77,7 +77,7 @@ class Report:
     def progress(self) -> Iterator[None]:
         """Within the block `step` draws bars (on a terminal) or, with `--json`, prints events."""
         columns = (
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<12}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

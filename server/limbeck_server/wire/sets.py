@@ -6,6 +6,7 @@ from limbeck_server.rpc import sets_pb2
 from limbeck_server.store.base import SetRecord, StoredImage
 from limbeck_server.wire.names import job_name, set_name
 from limbeck_server.wire.structs import struct_of
+from limbeck_server.wire.text import valid_text
 from limbeck_server.wire.times import timestamp_of
 
 
@@ -31,7 +32,7 @@ def image_message(number: int, image: StoredImage, png: bytes) -> sets_pb2.Image
     return sets_pb2.Image(
         number=number,
         label=image.label,
-        class_name=str(image.row["class_name"]),
+        class_name=valid_text(str(image.row["class_name"])),
         position=image.position,
         png=png,
         sha256=image.digest,

@@ -53,6 +53,7 @@ _KINDS = (
     _Kind(store.StoreFullError, Code.UNAVAILABLE, "DISK_FULL", 30),
     _Kind(store.StoreReadOnlyError, Code.UNAVAILABLE, "DISK_READ_ONLY", 30),
     _Kind(store.StoreCorruptError, Code.DATA_LOSS, "LEDGER_CORRUPT"),
+    _Kind(store.ImageTakenError, Code.INTERNAL, "METHOD_FAULT"),
     _Kind(store.StoreError, Code.UNAVAILABLE, "LEDGER_UNAVAILABLE", 5),
     _Kind(library.BudgetError, Code.FAILED_PRECONDITION, "BUDGET_TOO_SMALL"),
     _Kind(library.ConfigError, Code.INVALID_ARGUMENT, "CONFIG_ERROR"),

@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from limbeck_server.wire.refusal import RequestError, Violation
+from limbeck_server.wire.text import valid_json
 
 
 def json_of(struct: struct_pb2.Struct, field: str) -> dict[str, Any]:
@@ -25,9 +26,9 @@ def json_of(struct: struct_pb2.Struct, field: str) -> dict[str, Any]:
 
 
 def struct_of(data: Mapping[str, Any]) -> struct_pb2.Struct:
-    """A JSON object as a struct. Integers beyond 2^53 lose their last digits."""
+    """A JSON object as a struct. Integers beyond 2^53 lose their last digits, text is made Unicode."""
     struct = struct_pb2.Struct()
-    struct.update(data)
+    struct.update(valid_json(dict(data)))
     return struct
 
 

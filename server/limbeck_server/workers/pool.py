@@ -28,7 +28,7 @@ from limbeck.errors import LimbeckError
 from limbeck_server.engines.front import CallWorker, WorkerLostError
 from limbeck_server.rpc import worker_pb2, worker_pb2_grpc
 from limbeck_server.store.base import Failure, Lease
-from limbeck_server.store.errors import LeaseLostError
+from limbeck_server.store.errors import ImageTakenError, LeaseLostError
 from limbeck_server.workers.config import WorkerConfig
 from limbeck_server.workers.handle import WorkerHandle, WorkerState
 from limbeck_server.workers.ledger import WorkLedger
@@ -269,8 +269,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             await self._ledger.prepared(request.prepared)
             self.wake()
         elif kind == "unit_finished":
-            await self._ledger.unit_finished(request.unit_finished)
-            self._events.images_finished(len(request.unit_finished.images))
+            await self._unit_finished(handle.lease, request.unit_finished)
         elif kind == "checkpoint_kept":
             await self._ledger.checkpoint_kept(request.checkpoint_kept)
         elif kind == "noted":
@@ -279,6 +278,14 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             await self._ledger.published(handle.lease.job, request.published)
         elif kind == "lease_ended":
             await self._lease_ended(handle, handle.lease, request.lease_ended)
+
+    async def _unit_finished(self, lease: Lease, said: worker_pb2.UnitFinished) -> None:
+        try:
+            await self._ledger.unit_finished(said)
+        except ImageTakenError as error:  # the method's fault: it would do so again
+            await self._ledger.fail(lease.token, Failure("METHOD_FAULT", str(error)))
+        else:
+            self._events.images_finished(len(said.images))
 
     async def _lease_ended(self, handle: WorkerHandle, lease: Lease, said: worker_pb2.LeaseEnded) -> None:
         job = lease.job.id

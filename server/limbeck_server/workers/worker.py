@@ -29,6 +29,7 @@ from limbeck_server.rpc import worker_pb2
 from limbeck_server.spec import DistillSpec, EvaluateSpec, Places, parse
 from limbeck_server.store.base import PREPARE, PUBLISH
 from limbeck_server.store.blobs import Blobs
+from limbeck_server.wire.text import valid_text
 from limbeck_server.workers.config import WorkerConfig
 from limbeck_server.workers.distilling import Distilling
 from limbeck_server.workers.evaluating import Evaluating, EvaluationError
@@ -121,7 +122,7 @@ class Worker:
         self._status.lease, self._status.stage = "", ""
         self._link.send(
             lease_ended=worker_pb2.LeaseEnded(
-                lease=assignment.lease, outcome=outcome, reason=reason, message=message, peak_nbytes=peak
+                lease=assignment.lease, outcome=outcome, reason=reason, message=valid_text(message), peak_nbytes=peak
             )
         )
 
@@ -226,7 +227,7 @@ class Worker:
                 beat=worker_pb2.Beat(
                     steps=status.steps,
                     busy=bool(status.lease),
-                    stage=status.stage,
+                    stage=valid_text(status.stage),
                     done=status.done,
                     total=status.total,
                     private_nbytes=usage().private_nbytes,
