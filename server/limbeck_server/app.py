@@ -33,10 +33,12 @@ from limbeck_server.engines.catalog import Catalog
 from limbeck_server.engines.front import CallLimits, EngineCalls
 from limbeck_server.operations.checks import Checks
 from limbeck_server.operations.drain import Drain, DrainGate
+from limbeck_server.operations.facts import ServerFacts
 from limbeck_server.operations.health import Health
 from limbeck_server.operations.metrics import Metrics
 from limbeck_server.operations.rpc_metrics import RpcMetrics
 from limbeck_server.operations.state import Condition, ServerState
+from limbeck_server.operations.tracing import OpenTelemetry, Tracing
 from limbeck_server.rpc import (
     datasets_pb2_grpc,
     grpc_service_pb2_grpc,
@@ -130,6 +132,7 @@ class Server:
             TokenFile(settings.tokens, on_problem=self._metrics.token_file_unusable) if settings.tokens else None
         )
         self._state = ServerState()
+        self._tracing = OpenTelemetry() if settings.trace else Tracing()
         self.addresses: Addresses | None = None
         self.ready = asyncio.Event()
 
@@ -152,6 +155,7 @@ class Server:
         drain.listen()
         store = ThreadedStore(SqliteStore(root / "ledger.sqlite"))
         stack.push_async_callback(store.close)
+        stack.push_async_callback(asyncio.to_thread, self._tracing.close)
         blobs = Blobs(root / "blobs")
         # a plan measures engines, so nothing stands before it; a dataset's images come from strangers
         plans, checks_side = SideProcesses(nice=0), SideProcesses(memory_nbytes=_CHECK_NBYTES)
@@ -174,6 +178,7 @@ class Server:
                 hang_seconds=settings.hang_seconds,
             ),
             events=metrics,
+            tracing=self._tracing,
         )
         inner = await self._inner_server(pool, socket)
         stack.push_async_callback(inner.stop, 0)
@@ -246,8 +251,10 @@ class Server:
         return grpc.aio.server(
             interceptors=[
                 RpcMetrics(metrics, SCOPES),
+                *self._tracing.interceptors(),
                 DrainGate(self._state),
                 Authorization(self._tokens, streams, on_refusal=metrics.refused),
+                ServerFacts(self._state, settings.root),
                 ErrorInterceptor(),
             ],
             options=ConnectionLimits(max_message_nbytes=settings.message_nbytes).grpc_options(),

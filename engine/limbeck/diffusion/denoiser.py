@@ -64,7 +64,7 @@ class ClassConditioning:
             raise ConfigError(
                 f"the pack's denoiser does not know the class(es) {', '.join(unknown)}; "
                 f"it knows {len(self._names)}: {shown}\n"
-                "rename the classes, or use a pack trained on them; d4m also generates without a class: --set condition=none"
+                "rename the classes, or use a pack trained on them; d4m can do without: --set condition=none"
             )
         return ClassCondition(np.array([self._ids[name.strip().casefold()] for name in names], np.int64))
 

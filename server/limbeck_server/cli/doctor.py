@@ -20,6 +20,8 @@ from limbeck.pack import Pack, shipped_packs
 from limbeck.pack_probe import CODEC_LIMIT, DENOISER_LIMIT, probe
 from limbeck.probes.machine import installed, probe_machine
 from limbeck.probes.words import estimates, hints, summary
+from limbeck_server.cli.doctor_server import ask
+from limbeck_server.cli.jobs_connection import CaOption, TokenFileOption
 from limbeck_server.cli.options import (
     BackendOption,
     BackendSetOption,
@@ -41,16 +43,24 @@ def doctor(
     provider: ProviderOption = None,
     threads: ThreadsOption = None,
     pack_only: Annotated[bool, typer.Option("--pack-only", help="Probe the pack, not every backend.")] = False,
+    server: Annotated[
+        str | None, typer.Option(help="Look at a server instead, at host:port.", show_default=False)
+    ] = None,
+    token_file: TokenFileOption = None,
+    ca: CaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what this machine can run, at which precision and how fast, and what to install for more.
 
     Every installed backend computes small graphs whose answers are known, in a process of its own; then the engines of
-    a pack are probed the same way.
+    a pack are probed the same way. With --server: whether a server is reached, its certificate, health, disk, clock.
 
     Example: limbeck doctor
     """
     with reporting(as_json) as report:
+        if server is not None:
+            ask(report, server, token_file, ca)
+            return
         import onnxruntime as ort
 
         engines = make_backend(backend, provider, threads, backend_set, pack=pack)

@@ -34,6 +34,7 @@ class WorkerHandle:
         outbox: What it is to be told; None ends its stream.
         lease: What it works on.
         beat: Its last sign of life.
+        leased_at: When it was given its last work, on the monotonic clock.
         progressed_at: When it made its last step, on the monotonic clock.
         rests_since: When it had its last work, on the monotonic clock.
         jobs: The jobs that it has worked on.
@@ -50,6 +51,7 @@ class WorkerHandle:
     outbox: asyncio.Queue[worker_pb2.WorkResponse | None] = field(default_factory=asyncio.Queue)
     lease: Lease | None = None
     beat: worker_pb2.Beat = field(default_factory=worker_pb2.Beat)
+    leased_at: float = field(default_factory=time.monotonic)
     progressed_at: float = field(default_factory=time.monotonic)
     rests_since: float = field(default_factory=time.monotonic)
     jobs: set[str] = field(default_factory=set)
@@ -76,7 +78,7 @@ class WorkerHandle:
     def begin(self, lease: Lease) -> None:
         """It works from now on."""
         self.lease, self.state = lease, WorkerState.BUSY
-        self.progressed_at = time.monotonic()
+        self.leased_at = self.progressed_at = time.monotonic()
         self.jobs.add(lease.job.id)
 
     def rest(self) -> None:

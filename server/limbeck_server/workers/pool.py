@@ -26,8 +26,9 @@ import grpc
 
 from limbeck.errors import LimbeckError
 from limbeck_server.engines.front import CallWorker, WorkerLostError
+from limbeck_server.operations.tracing import Tracing
 from limbeck_server.rpc import worker_pb2, worker_pb2_grpc
-from limbeck_server.store.base import Failure, Lease
+from limbeck_server.store.base import FINAL, Failure, Lease
 from limbeck_server.store.errors import ImageTakenError, LeaseLostError
 from limbeck_server.workers.config import WorkerConfig
 from limbeck_server.workers.handle import WorkerHandle, WorkerState
@@ -83,6 +84,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         config: How they work.
         policy: How they are used.
         events: Who is told.
+        tracing: Makes spans of units and jobs.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         config: WorkerConfig,
         policy: PoolPolicy,
         events: PoolEvents,
+        tracing: Tracing,
     ) -> None:
         """Start nothing yet."""
         self._ledger = ledger
@@ -104,6 +107,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         self._config = config
         self._policy = policy
         self._events = events
+        self._tracing = tracing
         self._handles: dict[str, WorkerHandle] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._leasing = asyncio.Lock()
@@ -269,7 +273,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             await self._ledger.prepared(request.prepared)
             self.wake()
         elif kind == "unit_finished":
-            await self._unit_finished(handle.lease, request.unit_finished)
+            await self._unit_finished(handle, handle.lease, request.unit_finished)
         elif kind == "checkpoint_kept":
             await self._ledger.checkpoint_kept(request.checkpoint_kept)
         elif kind == "noted":
@@ -279,13 +283,16 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         elif kind == "lease_ended":
             await self._lease_ended(handle, handle.lease, request.lease_ended)
 
-    async def _unit_finished(self, lease: Lease, said: worker_pb2.UnitFinished) -> None:
+    async def _unit_finished(self, handle: WorkerHandle, lease: Lease, said: worker_pb2.UnitFinished) -> None:
         try:
             await self._ledger.unit_finished(said)
         except ImageTakenError as error:  # the method's fault: it would do so again
-            await self._ledger.fail(lease.token, Failure("METHOD_FAULT", str(error)))
-        else:
-            self._events.images_finished(len(said.images))
+            await self._fail(lease, Failure("METHOD_FAULT", str(error)))
+            return
+        count = len(said.images)
+        self._events.images_finished(count)
+        seconds = time.monotonic() - handle.leased_at
+        self._tracing.unit_finished(lease.job.id, said.index, worker=handle.worker, seconds=seconds, num_images=count)
 
     async def _lease_ended(self, handle: WorkerHandle, lease: Lease, said: worker_pb2.LeaseEnded) -> None:
         job = lease.job.id
@@ -293,7 +300,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         failed = said.outcome == worker_pb2.OUTCOME_RETRY
         try:
             if said.outcome == worker_pb2.OUTCOME_FAILED:
-                await self._ledger.fail(lease.token, Failure(said.reason, said.message))
+                await self._fail(lease, Failure(said.reason, said.message))
             else:
                 await self._free(lease, said.reason, said.message if failed else "")
             if said.outcome == worker_pb2.OUTCOME_DISK_FULL:
@@ -301,6 +308,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
                 await self._ledger.set_waiting(job, said.message)
         finally:
             handle.rest()
+            self._events.worker_planned(handle.worker, 0)
         if failed or lease.job.kind == "evaluate" or len(handle.jobs) >= self._policy.jobs_per_worker:
             handle.end()
         self.wake()
@@ -308,9 +316,15 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
     async def _free(self, lease: Lease, reason: str, retry: str) -> None:
         """End a lease; `retry` says why its holder failed, "" if it did not, and `reason` the same in a word."""
         job = await self._ledger.free(lease.token, retry=retry, max_attempts=self._policy.max_attempts)
+        if job.state in FINAL:
+            self._tracing.job_finished(job)
         if retry:
             self._events.unit_retried(reason)
             _log.warning("units_retried job=%s state=%s reason=%s", job.id, job.state, retry)
+
+    async def _fail(self, lease: Lease, failure: Failure) -> None:
+        """End a lease and its job."""
+        self._tracing.job_finished(await self._ledger.fail(lease.token, failure))
 
     # work
 
@@ -331,7 +345,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             handle.tell(assignment=await self._ledger.assignment(lease))
             _log.info("units_leased job=%s worker=%s units=%d", lease.job.id, handle.worker, len(lease.units))
         except LimbeckError as error:
-            await self._ledger.fail(lease.token, Failure("NOT_FOUND", str(error)))
+            await self._fail(lease, Failure("NOT_FOUND", str(error)))
             handle.rest()
             self._soon(self._give(handle))
 
