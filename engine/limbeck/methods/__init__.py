@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -99,4 +100,15 @@ def make_method(name: str, *, ipc: int, seed: int = 0, preset: str = "default", 
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"setting '{place}' of method '{name}': {first['msg']}, got {first['input']!r}") from error
+    for field in fields(made):  # type: ignore[arg-type]
+        if not _is_finite(getattr(made, field.name)):
+            found = getattr(made, field.name)
+            raise ConfigError(f"setting '{field.name}' of method '{name}' must be finite, got {found}")
     return made
+
+
+def _is_finite(value: object) -> bool:
+    """Whether a setting, and every number in it, is a number that a manifest can hold."""
+    if isinstance(value, tuple | list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

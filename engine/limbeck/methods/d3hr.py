@@ -112,9 +112,10 @@ class D3HR:
         models.conditioning.of_classes(source.class_names)
         self._guided(models)
         if len(self._times_up(models)) < 2 or len(self._times_down(models)) < 2:
+            up = len(self._times_up(models)) < 2
+            which = "inversion_strength" if up or self.denoise_strength is None else "denoise_strength"
             raise ConfigError(
-                f"inversion_strength={self.inversion_strength} of num_steps={self.num_steps} is no step at all; "
-                "raise one of them"
+                f"{which}={getattr(self, which)} of num_steps={self.num_steps} is no step at all; raise one of them"
             )
         self._search(models)
 
@@ -177,6 +178,7 @@ class D3HR:
             assert moments is not None, "check has refused empty classes"
             yield Progress("draw", number, len(units))
             group = self._group(name, moments, models).reshape(self.ipc, *models.latent_shape)
+            yield Progress("draw", number + 1, len(units))
             for index, latent in enumerate(group):
                 yield Start(unit, name, index, latent)
 

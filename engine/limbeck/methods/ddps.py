@@ -126,6 +126,13 @@ class DDPS:
         patch_size(models.image_size, self._parts(models))
         if round(self._window_side(models) * models.image_size) < 1:
             raise ConfigError(f"window_side={self.window_side} of {models.image_size} pixels is no window; raise it")
+        wanted = self.ipc * self._parts(models) ** 2
+        most = min(self.windows_per_class, self.windows_per_image * min(class_counts(source)))
+        if most < wanted:
+            raise ConfigError(
+                f"ipc={self.ipc} images need {wanted} windows a class; windows_per_class={self.windows_per_class} "
+                f"and windows_per_image={self.windows_per_image} give at most {most}; raise them, or lower ipc or parts"
+            )
         needed = self._features_nbytes(source, models)
         if needed > self.scratch_bytes:
             raise ConfigError(

@@ -39,6 +39,9 @@ from limbeck.methods.shared.respaced import RespacedWalk, ToTargets
 from limbeck.methods.shared.tiles import Tiles, laid
 from limbeck.models import Models
 
+_MOST_TILES = 64
+"""A side; more would be smaller than a pixel of most images."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DIVER(RespacedWalk):
@@ -74,8 +77,8 @@ class DIVER(RespacedWalk):
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
         super().__post_init__()
-        if self.tiles_per_side < 1:
-            raise ConfigError(f"tiles_per_side must be at least 1, got {self.tiles_per_side}")
+        if not 1 <= self.tiles_per_side <= _MOST_TILES:
+            raise ConfigError(f"tiles_per_side must lie in 1..{_MOST_TILES}, got {self.tiles_per_side}")
         levels = f"a level, 0..{self.num_steps - 1} of num_steps={self.num_steps}"
         if not 0 <= self.noise_level < self.num_steps:
             raise ConfigError(f"noise_level is {levels}; got {self.noise_level}")

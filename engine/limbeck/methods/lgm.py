@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from limbeck.arrays import ClassIds, Features
 from limbeck.data.base import ImageSource
+from limbeck.errors import ConfigError
 from limbeck.methods.base import Progress, State
 from limbeck.methods.shared.by_class import class_counts
 from limbeck.methods.shared.pixels import PixelMatching, Step, backbone_of, golden_head
@@ -48,6 +49,14 @@ class LGM(PixelMatching):
     augs_per_batch: int = 10
     head_std: float = 0.01
     real_part: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Reject settings that could only fail later, inside a job."""
+        super().__post_init__()
+        if not 0 < self.real_part <= 1:
+            raise ConfigError(f"real_part must be above 0 and at most 1, got {self.real_part}")
+        if not self.head_std > 0:
+            raise ConfigError(f"head_std must be above 0, got {self.head_std}")
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:

@@ -23,6 +23,7 @@ from limbeck_server.cli.jobs_connection import (
 from limbeck_server.cli.jobs_report import describe_job, logged, summary, watch_job
 from limbeck_server.cli.jobs_submit import submit
 from limbeck_server.cli.report import JsonOption, reporting
+from limbeck_server.store.base import JobState
 
 app = typer.Typer(
     name="jobs",
@@ -34,9 +35,7 @@ app = typer.Typer(
 
 
 def list_jobs(
-    state: Annotated[
-        list[str] | None, typer.Option(help="Only jobs in this state, such as running; may be repeated.")
-    ] = None,
+    state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 50,
     server: ServerOption = DEFAULT_SERVER,
     token_file: TokenFileOption = None,
@@ -55,7 +54,8 @@ def list_jobs(
         jobs = [job for _, job in zip(range(limit), client.jobs(state or ()), strict=False)]
         for job in jobs:
             describe_job(report, job)
-        report.table("jobs", ["job", "made", "kind", "what", "state", "images"], [summary(job) for job in jobs])
+        rows = [summary(job) for job in jobs]
+        report.table("jobs", ["job", "made", "kind", "what", "state", "images"], rows, whole_names=True)
 
 
 def watch(

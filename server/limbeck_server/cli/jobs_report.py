@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from limbeck_server.cli.plan import plan_line
@@ -58,12 +59,13 @@ def summary(job: Job) -> list[str]:
     when = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M") if job.created_at else ""
     what = job.spec.get("method") or job.spec.get("protocol") or "probe"
     state = f"{job.state}, waits for {job.waiting_for}" if job.waiting_for else str(job.state)
-    return [job.name, when, job.kind, str(what), state, f"{job.finished_images}/{job.num_images}"]
+    return [job.name.removeprefix("jobs/"), when, job.kind, str(what), state, f"{job.finished_images}/{job.num_images}"]
 
 
 def describe_job(report: Report, job: Job) -> None:
     """A job as a JSON object."""
-    report.event("job", **asdict(job))
+    times = {name: at.isoformat() for name, at in vars(job).items() if isinstance(at, datetime)}
+    report.event("job", **{**asdict(job), **times})
 
 
 def _fields(event: Event) -> dict[str, Any]:

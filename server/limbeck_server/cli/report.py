@@ -61,14 +61,28 @@ class Report:
             self._err.print(text, markup=False, style="yellow")
 
     def table(
-        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: bool = False
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        numbers: bool = False,
+        whole_names: bool = False,
     ) -> None:
-        """A small table for a person; nothing with `--json`. With `numbers`, all but the first column align right."""
+        """A small table for a person; nothing with `--json`.
+
+        With `numbers`, all but the first column align right; with `whole_names`, the first stays on one line.
+        """
         if self.as_json:
             return
         table = Table(title=Text(title), title_justify="left")
         for i, column in enumerate(columns):
-            table.add_column(column, justify="right" if numbers and i else "left")
+            table.add_column(
+                column,
+                justify="right" if numbers and i else "left",
+                no_wrap=whole_names and not i,
+                overflow="fold",
+            )
         for row in rows:
             table.add_row(*(Text(str(cell)) for cell in row))
         self._out.print(table)

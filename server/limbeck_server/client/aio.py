@@ -161,8 +161,15 @@ class AsyncClient(EngineClient):
         return job_from((await self._calls.unary(self._jobs.GetJob, jobs_pb2.GetJobRequest(name=name_of(job)))).job)
 
     async def jobs(self, states: Iterable[JobState | str] = ()) -> AsyncIterator[Job]:
-        """The caller's jobs, newest first; those in one of `states`, or all."""
-        values = [state_value(JobState(state)) for state in states]
+        """The caller's jobs, newest first; those in one of `states`, or all.
+
+        Raises:
+            ConfigError: One of `states` is none.
+        """
+        try:
+            values = [state_value(JobState(state)) for state in states]
+        except ValueError as error:
+            raise ConfigError(f"{error}; there is {', '.join(JobState)}") from error
         request = jobs_pb2.ListJobsRequest(page_size=PAGE_SIZE, states=values)
         async for page in self._calls.pages(self._jobs.ListJobs, request):
             for message in page.jobs:

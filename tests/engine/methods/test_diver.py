@@ -210,7 +210,7 @@ def test_a_set_of_another_size_is_refused(count: int, word: str) -> None:
         ({"noise_level": 50}, "noise_level is a level, 0..49 of num_steps=50; got 50"),
         ({"reverse_start": 51}, "reverse_start is a number of levels, 1..50 of num_steps=50; got 51"),
         ({"window": (40, 25)}, r"window must be two rising levels.*got \(40, 25\)"),
-        ({"tiles_per_side": 0}, "tiles_per_side must be at least 1, got 0"),
+        ({"tiles_per_side": 0}, "tiles_per_side must lie in 1..64, got 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, object], message: str) -> None:

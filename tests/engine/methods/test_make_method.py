@@ -39,3 +39,35 @@ def test_what_does_not_fit_is_refused_with_what_would(
 ) -> None:
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         make_method(name, ipc=1, preset=preset, settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("diver", {"gamma": float("nan")}),
+        ("d3hr", {"skew_weight": float("inf")}),
+        ("lgm", {"real_part": float("nan")}),
+        ("sfm", {"crop_scale": [float("nan"), 1.0]}),
+    ],
+)
+def test_a_setting_that_is_not_finite_is_refused(method: str, settings: dict[str, object]) -> None:
+    with pytest.raises(ConfigError):
+        make_method(method, ipc=1, settings=settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"learning_rate": 0},
+        {"noise_probability": 1.5},
+        {"noise_std": -1},
+        {"image_side": 0},
+        {"real_part": -1},
+        {"real_part": 1.5},
+        {"head_std": 0},
+    ],
+)
+def test_settings_of_pixels_that_cannot_work_are_refused_at_once(settings: dict[str, object]) -> None:
+    (name,) = settings
+    with pytest.raises(ConfigError, match=name):
+        make_method("lgm", ipc=1, settings=settings)

@@ -30,6 +30,7 @@ def made(kind):
         library.BudgetError: {"needed_nbytes": 2, "budget_nbytes": 1, "largest_part": "x"},
         library.QualityError: {"figures": {}, "limits": {}},
         library.ParityError: {"error": 1.0, "tolerance": 0.1},
+        library.SplitsError: {"splits": ["train", "test"]},
     }
     if kind is library.UnreadableImagesError:
         return kind([("a.png", "truncated")])

@@ -94,7 +94,9 @@ class Generation:
             for first in range(0, len(waiting), models.images_at_a_time):
                 some = slice(first, first + models.images_at_a_time)
                 yield Progress("decode", seen - len(waiting) + first, total)
-                for made, image in zip(waiting[some], models.codec.decode(latents[some]), strict=True):
+                decoded = models.codec.decode(latents[some])
+                yield Progress("decode", seen - len(waiting) + first + len(decoded), total)
+                for made, image in zip(waiting[some], decoded, strict=True):
                     of_unit = done.setdefault(made.unit.index, [])
                     of_unit.append((made, image))
                     if len(of_unit) == self.ipc:

@@ -81,6 +81,14 @@ class PixelSettings:
         for name in ("ipc", "num_steps", "first_side", "extend_every", "augs_per_batch", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.image_side is not None and self.image_side < 1:
+            raise ConfigError(f"image_side must be at least 1, got {self.image_side}")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not (0 <= self.noise_probability <= 1 and self.noise_std >= 0):
+            raise ConfigError(
+                f"noise_probability={self.noise_probability} must lie in 0..1, noise_std={self.noise_std} not below 0"
+            )
         if not 0 < self.central_part <= 1:
             raise ConfigError(f"central_part must be above 0 and at most 1, got {self.central_part}")
         if not (0 < self.crop_scale[0] <= self.crop_scale[1] <= 1 and 0 < self.crop_ratio[0] <= self.crop_ratio[1]):
