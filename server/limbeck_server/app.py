@@ -22,6 +22,7 @@ from typing import Any
 import grpc
 from grpc_reflection.v1alpha import reflection
 
+from limbeck.durable import disk_errors_explained
 from limbeck.errors import ConfigError
 from limbeck.pack import Pack
 from limbeck_server.datasets.checking import Checker
@@ -144,7 +145,8 @@ class Server:
         """
         with ExitStack() as held:
             root = self._settings.root
-            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with disk_errors_explained(root, 0):
+                root.mkdir(parents=True, exist_ok=True, mode=0o700)
             held.enter_context(RootLock(root))
             async with AsyncExitStack() as stack:
                 await self._serve(root, stack)
@@ -185,6 +187,7 @@ class Server:
         streams = Streams()
         metrics.streams_from(lambda: streams.num_open)
         outer = self._outer_server(streams)
+        stack.push_async_callback(outer.stop, 0)
         health = Health(state)
         health.add_to(outer)
         rules = Rules(
@@ -241,7 +244,12 @@ class Server:
         socket.unlink(missing_ok=True)
         server = grpc.aio.server(options=NO_LIMIT)
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(pool, server)
-        server.add_insecure_port(f"unix:{socket}")
+        try:
+            server.add_insecure_port(f"unix:{socket}")
+        except RuntimeError as error:
+            raise ConfigError(
+                f"cannot make the workers' socket {socket}: {error}; --root may be too long a path"
+            ) from error
         await server.start()
         return server
 

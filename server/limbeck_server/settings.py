@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,6 +90,20 @@ class ServerSettings(BaseModel):
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     trace: bool = False
     log_format: Literal["json", "text"] = "json"
+
+    @field_validator("devices")
+    @classmethod
+    def _devices(cls, devices: list[str]) -> list[str]:
+        if wrong := [one for one in devices if not re.fullmatch(r"cpu|cuda:\d+", one)]:
+            raise ValueError(f"'{wrong[0]}' is no device; there is cpu, and cuda:0, cuda:1, …")
+        return devices
+
+    @field_validator("data_roots")
+    @classmethod
+    def _folders(cls, folders: list[Path]) -> list[Path]:
+        if missing := [one for one in folders if not one.is_dir()]:
+            raise ValueError(f"{missing[0]} is no folder")
+        return folders
 
     @field_validator("budget", "engines_nbytes", "message_nbytes", "upload_nbytes", "chunk_nbytes", mode="before")
     @classmethod

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -51,7 +51,7 @@ class Reading(_Spec):
     image_column: str | None = None
     label_column: str | None = None
     normalization: str | None = None
-    class_names: list[str] | None = None
+    class_names: list[Annotated[str, Field(max_length=1000)]] | None = Field(default=None, max_length=100_000)
     split: str | None = None
 
     def location(self, place: Path) -> str:
@@ -94,7 +94,7 @@ class DistillSpec(_Spec):
     bucket: int | None = Field(default=None, ge=1, le=1024)
     backend: BackendName = "onnxruntime"
     backend_settings: dict[str, Any] = Field(default_factory=dict)
-    role_backends: list[RoleBackend] = Field(default_factory=list)
+    role_backends: list[RoleBackend] = Field(default_factory=list, max_length=len(get_args(Role)))
     step_cache: str | None = None
     skip_unreadable: bool = False
     reading: Reading = Reading()
@@ -116,7 +116,7 @@ class DistillSpec(_Spec):
 class EvaluateSpec(_Spec):
     """An evaluation; the fields are those of `limbeck evaluate`."""
 
-    distilled_sets: list[str] = Field(min_length=1)
+    distilled_sets: list[str] = Field(min_length=1, max_length=100)
     train_dataset: str | None = None
     test_dataset: str
     protocol: Literal["probe", "hard", "soft", "fkd", "inheritance"] = "probe"
@@ -129,7 +129,7 @@ class EvaluateSpec(_Spec):
     norm: Literal["instance", "batch"] | None = None
     width: int | None = Field(default=None, ge=1)
     teacher: str | None = None
-    baselines: list[Literal["random", "all"]] = Field(default_factory=list)
+    baselines: list[Literal["random", "all"]] = Field(default_factory=list, max_length=2)
     pack: str = "mini"
     heir_pack: str | None = None
     backend: BackendName = "onnxruntime"

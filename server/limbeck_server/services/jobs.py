@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
@@ -25,6 +25,8 @@ from limbeck_server.wire.refusal import Refusal, RefusedError, RequestError, Vio
 _TICK_SECONDS = 0.25
 _EVENTS_AT_A_TIME = 100
 _PRIORITIES = range(-1000, 1001)
+_PAGE_NBYTES = 16 * 2**20
+"""A page of jobs with long specs has fewer of them."""
 _REQUEST_ID_LENGTH = 128
 
 Context: TypeAlias = grpc.aio.ServicerContext
@@ -82,10 +84,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
         size, states, owner = page_size(request.page_size), _states(request.states), shown_owner(current())
         with token_refused():
-            jobs, token = await self._store.run(
-                lambda store: store.jobs(owner=owner, states=states, limit=size, after=request.page_token)
-            )
-        return jobs_pb2.ListJobsResponse(jobs=map(job_message, jobs), next_page_token=token)
+            return await self._store.run(lambda store: _page(store, owner, states, size, request.page_token))
 
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.CancelJobResponse:
         job, caller = job_id(request.name), current()
@@ -188,9 +187,21 @@ def _refuse_request(request: jobs_pb2.CreateJobRequest, caller: Identity) -> Non
         )
 
 
-def _states(values: list[int]) -> list[JobState]:
+def _page(
+    store: Store, owner: str | None, states: Sequence[JobState], size: int, after: str
+) -> jobs_pb2.ListJobsResponse:
+    """A page of at most `size` jobs that a message can carry."""
+    while True:
+        jobs, token = store.jobs(owner=owner, states=states, limit=size, after=after)
+        answer = jobs_pb2.ListJobsResponse(jobs=map(job_message, jobs), next_page_token=token)
+        if size == 1 or answer.ByteSize() <= _PAGE_NBYTES:
+            return answer
+        size = max(size // 4, 1)
+
+
+def _states(values: Sequence[int]) -> list[JobState]:
     states = []
-    for number, value in enumerate(values):
+    for number, value in enumerate(dict.fromkeys(values)):
         state = state_of(value)
         if state is None:
             raise RequestError(Violation(f"states.{number}", f"{value} is no state of a job"))

@@ -29,7 +29,7 @@ from limbeck_server.engines.front import CallWorker, WorkerLostError
 from limbeck_server.operations.tracing import Tracing
 from limbeck_server.rpc import worker_pb2, worker_pb2_grpc
 from limbeck_server.store.base import FINAL, Failure, Lease
-from limbeck_server.store.errors import ImageTakenError, LeaseLostError
+from limbeck_server.store.errors import ImageTakenError, LeaseLostError, NotFoundError
 from limbeck_server.workers.config import WorkerConfig
 from limbeck_server.workers.handle import WorkerHandle, WorkerState
 from limbeck_server.workers.ledger import WorkLedger
@@ -40,8 +40,9 @@ _WATCH_SECONDS = 1.0
 _START_SECONDS = 120.0
 _FAST_DEATH_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 30.0
-_SPACE_NBYTES = 64 * 2**20
-"""Free space with which a job that waits for some is tried again."""
+_LAST_SECONDS = 2.0
+_SPACE_NBYTES = 2**20
+"""Free space with which a job that waits for some is tried again; if that was too little, it waits again."""
 
 
 class PoolEvents(Protocol):
@@ -141,6 +142,8 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
                 await asyncio.wait(late)
         for task in self._tasks:
             task.cancel()
+        if self._soon_done:  # leases of lost workers are freed
+            await asyncio.wait(self._soon_done, timeout=_LAST_SECONDS)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # what others ask of it
@@ -365,7 +368,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             if self._draining:
                 handle.kill("")
             code = await handle.process.wait()
-            await self._lost(handle, code)
+            self._lost(handle, code)
             fast = handle.ended_for is None and time.monotonic() - began < _FAST_DEATH_SECONDS
             pause = min(max(1.0, 2 * pause), _LONGEST_PAUSE_SECONDS) if fast else 0.0
             if pause and not self._draining:
@@ -390,41 +393,56 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         handle = self._handles[worker] = WorkerHandle(worker, device, process)
         return handle
 
-    async def _lost(self, handle: WorkerHandle, code: int) -> None:
+    def _lost(self, handle: WorkerHandle, code: int) -> None:
         """A worker's process has ended."""
         del self._handles[handle.worker]
         handle.died(WorkerLostError(f"worker {handle.worker} has ended"))
         self._events.worker_gone(handle.worker)
         _log.info("worker_ended worker=%s code=%d", handle.worker, code)
-        if handle.lease is None:
-            return
+        if handle.lease is not None:
+            # apart: while the disk is full this takes long, and the next worker should not wait for it
+            self._soon(self._free_lost(handle, handle.lease, code))
+
+    async def _free_lost(self, handle: WorkerHandle, lease: Lease, code: int) -> None:
         blamed = f"its worker ended with {code}" if handle.ended_for is None else handle.ended_for
         if blamed:
             self._events.lease_lost()
         with suppress(LeaseLostError):  # its last word may have freed it
-            await self._free(handle.lease, "WORKER_LOST", blamed)
+            await self._free(lease, "WORKER_LOST", blamed)
         self.wake()
 
     async def _watch(self) -> None:
-        """Look after workers that hang, start too slowly or have waited long, and after jobs that wait for space."""
+        """Look after everything again and again; one look that fails does not end the looking."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            now, policy = time.monotonic(), self._policy
-            for handle in list(self._handles.values()):
-                still = now - handle.progressed_at
-                if handle.state is WorkerState.STARTING and still > _START_SECONDS:
-                    handle.kill(f"it did not start in {_START_SECONDS:.0f} s")
-                elif handle.lease is not None and still > policy.hang_seconds:
-                    handle.kill(f"it made no step for {policy.hang_seconds:.0f} s")
-                elif (
-                    handle.state is WorkerState.IDLE and handle.jobs and now - handle.rests_since > policy.idle_seconds
-                ):
-                    handle.end()
-            if self._waiting and shutil.disk_usage(self._root).free > _SPACE_NBYTES:
-                for job in sorted(self._waiting):
-                    await self._ledger.set_waiting(job, "")
-                self._waiting.clear()
+            try:
+                self._look_after_workers()
+                await self._look_after_waiting()
+            except Exception:
+                _log.exception("watch_failed")
             self.wake()
+
+    def _look_after_workers(self) -> None:
+        """End workers that hang, start too slowly or have waited long."""
+        now, policy = time.monotonic(), self._policy
+        for handle in list(self._handles.values()):
+            still = now - handle.progressed_at
+            if handle.state is WorkerState.STARTING and still > _START_SECONDS:
+                handle.kill(f"it did not start in {_START_SECONDS:.0f} s")
+            elif handle.lease is not None and self._ledger.trouble:
+                handle.progressed_at = now  # it is not heard while its reports cannot be written
+            elif handle.lease is not None and still > policy.hang_seconds:
+                handle.kill(f"it made no step for {policy.hang_seconds:.0f} s")
+            elif handle.state is WorkerState.IDLE and handle.jobs and now - handle.rests_since > policy.idle_seconds:
+                handle.end()
+
+    async def _look_after_waiting(self) -> None:
+        """Let jobs that wait for space go on when there is some."""
+        if self._waiting and shutil.disk_usage(self._root).free > _SPACE_NBYTES:
+            waiting, self._waiting = self._waiting, set()
+            for job in sorted(waiting):
+                with suppress(NotFoundError):  # it was deleted meanwhile
+                    await self._ledger.set_waiting(job, "")
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it beside this; a task that nobody holds may vanish, so it is held."""
