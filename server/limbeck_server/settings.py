@@ -43,7 +43,7 @@ class ServerSettings(BaseModel):
         call_delay_seconds: How long a direct call waits for others to share its batch.
         calls_waiting: Direct calls that may wait for one worker.
         lease_images: How many images a worker claims at a time; less is lost with it, and turns are shorter.
-        max_attempts: How often a unit is tried whose worker died.
+        max_attempts: How often a unit is tried whose worker died, while its job does not come on.
         jobs_per_worker: After so many jobs a worker's process is replaced.
         idle_seconds: A worker that has worked and then waited so long is replaced, and its memory returned.
         hang_seconds: A worker that makes no step for so long is killed, and its units given to another.

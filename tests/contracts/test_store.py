@@ -398,7 +398,26 @@ class TestRetrying:
         running_job(store, units=1)
         ends = [store.free(lease(store).token, retry=f"fault {n}", max_attempts=3) for n in range(3)]
         assert [job.state for job in ends] == [JobState.RUNNING, JobState.RUNNING, JobState.FAILED]
-        assert ends[-1].failure == Failure("WORKER_FAULT", "unit 0 failed 3 times; the last time: fault 2")
+        assert ends[-1].failure is not None
+        assert ends[-1].failure.reason == "WORKER_FAULT"
+        assert "unit 0 failed 3 times" in ends[-1].failure.message
+        assert ends[-1].failure.message.endswith("the last time: fault 2")
+
+    def test_a_job_that_comes_on_may_lose_its_workers_as_often_as_it_likes(self, store: Store) -> None:
+        running_job(store, units=1)
+        for number in range(10):
+            held = lease(store)
+            if number % 2:
+                store.keep_checkpoint(held.token, 0, f"{number:064x}")
+            assert store.free(held.token, retry="fault", max_attempts=3).state is JobState.RUNNING
+
+    def test_a_finished_unit_forgives_the_others(self, store: Store) -> None:
+        running_job(store, units=3)
+        for number in range(3):
+            held = lease(store, max_images=3)
+            store.finish_unit(held.token, FinishedUnit(number, (image(number),)))
+            store.free(held.token, retry="fault", max_attempts=2)
+        assert lease(store).units[0].index == PUBLISH
 
     def test_each_retry_is_an_event(self, store: Store) -> None:
         job = running_job(store, units=1)

@@ -186,6 +186,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert not holds
             return
         assert holds
+        self.jobs[self.held[token][0]].attempts.clear()
 
     @rule(pick=PICK, retry=st.sampled_from(["", "fault"]))
     @precondition(lambda self: self.held or self.lost)
@@ -300,6 +301,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert unit in held
         held.remove(unit)
         self.jobs[job].finished.append(unit)
+        self.jobs[job].attempts.clear()
 
     def _end(self, token: str, call: Callable[[str], Job]) -> Job | None:
         try:

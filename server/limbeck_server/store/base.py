@@ -372,7 +372,9 @@ class Store(Protocol):
         `prepared`, `finish_unit` and `published` leave the lease to be ended by this.
 
         Args:
-            retry: Why its holder failed, "" if it did not; a unit that failed `max_attempts` times fails the job.
+            retry: Why its holder failed, "" if it did not; a unit that failed `max_attempts` times
+                fails the job, unless something of the job was finished or kept in between: as long as it comes on, it
+                may be killed as often as it likes.
         """
         ...
 

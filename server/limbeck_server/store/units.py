@@ -64,6 +64,7 @@ class UnitTables(Tables):
         with self._change():
             job = self._holder(token, unit)["job"]
             self._ledger.run("keep_checkpoint", job=job, number=unit, digest=digest)
+            self._ledger.run("forget_attempts", job=job)
             self._add_event(job, "checkpoint", {"index": unit})
 
     def finish_unit(self, token: str, unit: FinishedUnit) -> Job:
@@ -163,6 +164,7 @@ class UnitTables(Tables):
 
     def _finish(self, job: str, unit: int, arrays: str | None = None, result: str | None = None) -> None:
         self._ledger.run("finish_unit", job=job, number=unit, arrays=arrays, result=result)
+        self._ledger.run("forget_attempts", job=job)
 
     def _add_image(self, job: str, unit: int, number: int, image: StoredImage) -> None:
         if taken := self._ledger.row("image_at", job=job, label=image.label, position=image.position):
@@ -196,14 +198,18 @@ class UnitTables(Tables):
             self._set_state(job, JobState.PUBLISHING)
 
     def _count_attempts(self, token: str, reason: str, max_attempts: int) -> Failure | None:
-        """Blame the units that a lease still holds; the failure of the job, if one of them failed too often."""
+        """Blame the units that a lease still holds; its failure, if one has failed too often in a row."""
         failure = None
         for row in self._ledger.rows("units_of_lease", token=token):
             job, unit = row["job"], row["number"]
             attempts = self._ledger.value("count_attempt", job=job, number=unit)
             self._add_event(job, "retry", {"index": unit, "reason": reason})
             if attempts >= max_attempts:
-                failure = Failure("WORKER_FAULT", f"unit {unit} failed {attempts} times; the last time: {reason}")
+                failure = Failure(
+                    "WORKER_FAULT",
+                    f"unit {unit} failed {attempts} times, and nothing of the job was finished or kept in between; "
+                    f"the last time: {reason}",
+                )
         return failure
 
     def _after_lease(self, job: str, failure: Failure | None) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import grpc
 import pytest
 
 pytest.importorskip("grpc", reason="the server extra is not installed")
 
-from support.live_server import LiveServer
-
 from limbeck_server.rpc import jobs_pb2, jobs_pb2_grpc, specs_pb2
+from support.live_server import LiveServer
 
 pytestmark = pytest.mark.slow
 

@@ -59,6 +59,9 @@ SELECT * FROM image WHERE job = :job ORDER BY unit, number;
 -- name: count_attempt
 UPDATE unit SET attempts = attempts + 1 WHERE job = :job AND number = :number RETURNING attempts;
 
+-- name: forget_attempts
+UPDATE unit SET attempts = 0 WHERE job = :job AND attempts > 0;
+
 -- name: delete_lease
 DELETE FROM lease WHERE token = :token;
 
