@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 
 from limbeck_server.rpc import plans_pb2, plans_pb2_grpc
 from support.cli import files_of
-from support.live_server import LiveServer, jobs_pb2, jobs_pb2_grpc, specs_pb2
+from support.live_server import LiveServer, jobs_pb2, jobs_pb2_grpc, kill_all, specs_pb2
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +69,18 @@ def test_a_job_that_cannot_run_fails_with_what_would_work(tmp_path: Path, photos
         assert found.state == jobs_pb2.JOB_STATE_FAILED
         assert found.failure.reason == "DATA_ERROR"
         assert "8 images" in found.failure.message
+
+
+def test_a_dataset_that_changes_while_its_job_runs_fails_the_job(tmp_path: Path, photos: Path) -> None:
+    with LiveServer(tmp_path / "root", photos.parent, lease_images=1) as server:
+        job = server.submit(server.register(photos), num_steps=4)
+        while server.job(job).finished_units < 1:
+            time.sleep(0.05)
+        (photos / "1").rename(photos / "99")
+        kill_all(server.workers())
+        found = server.finished(job)
+        assert found.state == jobs_pb2.JOB_STATE_FAILED
+        assert "not what it was" in found.failure.message
 
 
 @pytest.fixture

@@ -99,21 +99,26 @@ class StoredSource(ABC):
         Raises:
             DataError: An image cannot be read.
         """
-        listing, content = hashlib.sha256(), hashlib.sha256()
+        content = hashlib.sha256()
+        for class_id in range(len(self.class_names)):
+            for name, picture in self.pictures(class_id):
+                content.update(_digest(name, picture))
+        return {**self.listing(), "content_sha256": content.hexdigest()}
+
+    def listing(self) -> dict[str, object]:
+        """The part of `describe` that names tell: no image is read."""
+        listing = hashlib.sha256()
         counts = []
         for class_id, class_name in enumerate(self.class_names):
             names = self.names(class_id)
             counts.append(len(names))
             lines = "\n".join((f"{len(names)} {class_name}", *names, ""))
             listing.update(lines.encode("utf-8", "surrogateescape"))
-            for name, picture in self.pictures(class_id):
-                content.update(_digest(name, picture))
         return {
             "kind": self.kind,
             "location": self._location,
             "class_counts": counts,
             "listing_sha256": listing.hexdigest(),
-            "content_sha256": content.hexdigest(),
         }
 
     def refuse_empty_classes(self, remedy: str) -> None:

@@ -16,8 +16,9 @@ from limbeck.data.distilled import DistilledWriter, is_distilled, verify_distill
 from limbeck.data.naming import class_folders
 from limbeck.data.partial import refuse_taken
 from limbeck.data.source import open_source
+from limbeck.data.stored import StoredSource
 from limbeck.data.unit import EncodedUnit, UnitLayout
-from limbeck.errors import OutputError
+from limbeck.errors import DataError, OutputError
 from limbeck.memory.planner import Layout
 from limbeck.memory.process import PeakMeter, limited
 from limbeck.pack import Pack
@@ -174,13 +175,13 @@ class Distilling:
         if self._opened is None:
             assert self._prepared is not None
             meter = self._begin()
-            source = open_source(self.job.data, **self.job.reading)
+            source = self._source()
             layout = self._prepared["layout"]
             self._opened = self._stack.enter_context(
                 OpenJob(
                     self.job,
                     Pack.open(self.job.pack),
-                    source.without([(name, reason) for name, reason in self._prepared["skipped"]]),
+                    source,
                     meter,
                     self._step,
                     self._note,
@@ -188,6 +189,24 @@ class Distilling:
                 )
             )
         return self._opened
+
+    def _source(self) -> StoredSource:
+        """The job's images, as they were when it was prepared.
+
+        Raises:
+            DataError: There are others now.
+        """
+        assert self._prepared is not None
+        found = open_source(self.job.data, **self.job.reading)
+        source = found.without([(name, reason) for name, reason in self._prepared["skipped"]])
+        before = self._prepared["header"]["source"]
+        changed = [name for name, value in source.listing().items() if before[name] != value]
+        if changed:
+            raise DataError(
+                f"the dataset is not what it was when the job began ({', '.join(changed)}): images or classes came, went "
+                "or were renamed. What is finished belongs to the old one; submit the job again"
+            )
+        return source
 
     def _layout(self) -> UnitLayout:
         assert self._prepared is not None
