@@ -20,11 +20,16 @@ FileArgument = Annotated[Path, typer.Argument(help="The file of tokens.", show_d
 @app.command(no_args_is_help=True)
 def add(
     file: FileArgument,
-    name: Annotated[str, typer.Argument(help="Who it is for; owns the jobs that it submits.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Who it is for.", show_default=False)],
     scope: Annotated[
         Literal["read", "submit", "admin"],
-        typer.Option(help="read: look and download. submit: jobs, uploads and engines too. admin: everybody's."),
+        typer.Option(
+            help="read: look at what its owner has, and download. submit: jobs, uploads and engines too. admin: everybody's."
+        ),
     ] = "submit",
+    owner: Annotated[
+        str | None, typer.Option(help="Whose jobs and sets it makes and sees.", show_default="itself")
+    ] = None,
     max_jobs: Annotated[
         int | None, typer.Option(min=0, help="Unfinished jobs at a time.", show_default="no limit")
     ] = None,
@@ -48,7 +53,7 @@ def add(
             max_dataset_nbytes=None if max_data is None else parse_nbytes(max_data),
             max_streams=max_streams,
         )
-        token = add_token(file, name, Scope(scope), quotas)
+        token = add_token(file, name, Scope(scope), quotas, owner)
         report.event("token", name=name, scope=scope, token=token)
         report.say(token)
 
@@ -64,6 +69,13 @@ def list_tokens(file: FileArgument, as_json: JsonOption = False) -> None:
         for identity in read_tokens(file).values():
             scopes = sorted(identity.scopes)
             quotas = {name: value for name, value in vars(identity.quotas).items() if value is not None}
-            report.event("token", name=identity.name, scopes=scopes, quotas=quotas)
-            rows.append([identity.name, " ".join(scopes), ", ".join(f"{name}={n}" for name, n in quotas.items())])
-        report.table(str(file), ["name", "may", "quotas"], rows)
+            report.event("token", name=identity.token, owner=identity.name, scopes=scopes, quotas=quotas)
+            rows.append(
+                [
+                    identity.token,
+                    identity.name,
+                    " ".join(scopes),
+                    ", ".join(f"{name}={n}" for name, n in quotas.items()),
+                ]
+            )
+        report.table(str(file), ["name", "owner", "may", "quotas"], rows)

@@ -38,7 +38,7 @@ class Identity:
     """A caller.
 
     Args:
-        name: Of its token; "" where no tokens are asked for.
+        name: Who owns what it makes, and whose things it sees; "" where no tokens are asked for.
         scopes: All that it may, those that others include too.
         quotas: What it may have at a time.
     """
@@ -46,6 +46,8 @@ class Identity:
     name: str
     scopes: frozenset[str]
     quotas: Quotas = Quotas()
+    token: str = ""
+    """The name of its token; several may have one owner."""
 
     @property
     def is_admin(self) -> bool:

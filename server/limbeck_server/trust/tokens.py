@@ -48,13 +48,14 @@ class _Entry(BaseModel):
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     scope: Scope
+    owner: Annotated[str, Field(pattern=NAME.pattern)] | None = None
     max_unfinished_jobs: _Limit = None
     max_dataset_nbytes: _Limit = None
     max_streams: _Limit = None
 
     def identity(self, name: str) -> Identity:
-        quotas = Quotas(**self.model_dump(exclude={"sha256", "scope"}))
-        return Identity(name, including(self.scope), quotas)
+        quotas = Quotas(**self.model_dump(exclude={"sha256", "scope", "owner"}))
+        return Identity(self.owner or name, including(self.scope), quotas, name)
 
 
 class _File(BaseModel):
@@ -123,23 +124,33 @@ def new_token() -> str:
     return f"limbeck_{secrets.token_urlsafe(32)}"
 
 
-def add_token(path: Path, name: str, scope: Scope, quotas: Quotas | None = None) -> str:
+def add_token(path: Path, name: str, scope: Scope, quotas: Quotas | None = None, owner: str | None = None) -> str:
     """Add a new token to a token file, which is made if it is not there, and return the token: it is kept nowhere.
+
+    Args:
+        path: The file.
+        name: What it is called.
+        scope: What it allows.
+        quotas: What its owner may have at a time.
+        owner: Whose things it makes and sees; None is itself. A token that only reads needs one that makes.
 
     Raises:
         TokenFileError: The name is taken or cannot be one, or the file is unusable.
     """
-    if not NAME.fullmatch(name):
-        raise TokenFileError(f"token name {name!r} must be 1 to 63 letters, digits, '.', '_' or '-'")
+    if not NAME.fullmatch(name) or not NAME.fullmatch(owner or name):
+        raise TokenFileError(
+            f"token name {name!r} and owner {owner or name!r} must be 1 to 63 letters, digits, '.', '_' or '-'"
+        )
     text = ""
     if path.exists():
-        if name in {identity.name for identity in read_tokens(path).values()}:
+        if name in {identity.token for identity in read_tokens(path).values()}:
             raise TokenFileError(
                 f"{path} has a token named '{name}' already; remove its section, or choose another name"
             )
         text = path.read_text("utf-8").rstrip() + "\n\n"
     token = new_token()
     lines = [f'[tokens."{name}"]', f'sha256 = "{_digest(token)}"', f'scope = "{scope}"']
+    lines += [f'owner = "{owner}"'] if owner else []
     lines += [f"{limit} = {value}" for limit, value in vars(quotas or Quotas()).items() if value is not None]
     write_whole(path, (text + "\n".join(lines) + "\n").encode())
     return token

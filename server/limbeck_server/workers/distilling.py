@@ -203,8 +203,8 @@ class Distilling:
         changed = [name for name, value in source.listing().items() if before[name] != value]
         if changed:
             raise DataError(
-                f"the dataset is not what it was when the job began ({', '.join(changed)}): images or classes came, went "
-                "or were renamed. What is finished belongs to the old one; submit the job again"
+                f"the dataset is not what it was when the job began ({', '.join(changed)}): images or classes came, "
+                "went or were renamed. What is finished belongs to the old one; submit the job again"
             )
         return source
 

@@ -151,3 +151,18 @@ def test_a_huge_file_is_refused_unread(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(TokenFileError, match=r"cannot read the tokens in .*missing\.toml: No such file"):
         TokenFile(tmp_path / "missing.toml")
+
+
+def test_a_token_that_only_reads_sees_what_its_owner_makes(tmp_path):
+    file = tmp_path / "tokens.toml"
+    add_token(file, "cluster", Scope.SUBMIT)
+    monitor = add_token(file, "monitor", Scope.READ, owner="cluster")
+    found = TokenFile(file).identify(monitor)
+    assert found is not None
+    assert (found.name, found.token, Scope.SUBMIT in found.scopes) == ("cluster", "monitor", False)
+
+
+@pytest.mark.parametrize("owner", ["a b", "../x"])
+def test_an_owner_is_a_name(tmp_path, owner):
+    with pytest.raises(TokenFileError, match="owner"):
+        add_token(tmp_path / "tokens.toml", "monitor", Scope.READ, owner=owner)
