@@ -24,7 +24,8 @@ def add(
     scope: Annotated[
         Literal["read", "submit", "admin"],
         typer.Option(
-            help="read: look at what its owner has, and download. submit: jobs, uploads and engines too. admin: everybody's."
+            help="read: look at what its owner has, and download. submit: jobs, uploads and engines too. "
+            "admin: everybody's."
         ),
     ] = "submit",
     owner: Annotated[
