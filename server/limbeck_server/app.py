@@ -204,7 +204,7 @@ class Server:
         self._add_engines(outer, pool)
         port = self._bind(outer)
         await stack.enter_async_context(health)
-        checks = Checks(store, state, metrics, root=root, num_workers=lambda: len(pool.call_workers()))
+        checks = Checks(store, state, metrics, root=root, num_workers=lambda: len(pool.calls.call_workers()))
         await checks.look()
         for chore in (checks.run(), _collect(store, blobs)):
             stack.callback(asyncio.create_task(chore).cancel)
@@ -313,7 +313,7 @@ class Server:
         catalog = Catalog({name: Pack.open(folder).manifest for name, folder in self._packs.items()})
         calls = EngineCalls(
             catalog,
-            pool,
+            pool.calls,
             limits=CallLimits(max_message_nbytes=settings.message_nbytes, max_waiting_calls=settings.calls_waiting),
         )
         control = EngineControl(pool)

@@ -42,11 +42,11 @@ class EngineControl:
         return [one.worker for one in self.pool.workers() if one.answers and (pack, role) in one.engines]
 
     async def _change(self, pack: str, role: str, *, load: bool) -> None:
-        workers = [one.id for one in self.pool.call_workers()]
+        workers = [one.id for one in self.pool.calls.call_workers()]
         if not workers:
             raise WorkerLostError("no worker is ready; try again when one is")
         answers = await asyncio.gather(
-            *(self.pool.change_engine(one, pack=pack, role=role, load=load) for one in workers)
+            *(self.pool.calls.change_engine(one, pack=pack, role=role, load=load) for one in workers)
         )
         for answer in answers:
             if answer.reason:

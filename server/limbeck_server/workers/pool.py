@@ -8,15 +8,12 @@ killed; one that has failed, has worked on many jobs or has waited long is repla
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
-import os
 import shutil
-import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,14 +22,16 @@ from typing import Any, Protocol
 import grpc
 
 from limbeck.errors import LimbeckError
-from limbeck_server.engines.front import CallWorker, WorkerLostError
+from limbeck_server.engines.front import WorkerLostError
 from limbeck_server.operations.tracing import Tracing
 from limbeck_server.rpc import worker_pb2, worker_pb2_grpc
 from limbeck_server.store.base import FINAL, Failure, Lease
 from limbeck_server.store.errors import ImageTakenError, LeaseLostError, NotFoundError
+from limbeck_server.workers.calls import PoolCalls, answer
 from limbeck_server.workers.config import WorkerConfig
 from limbeck_server.workers.handle import WorkerHandle, WorkerState
 from limbeck_server.workers.ledger import WorkLedger
+from limbeck_server.workers.spawning import spawn
 
 _log = logging.getLogger(__name__)
 
@@ -110,10 +109,11 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         self._events = events
         self._tracing = tracing
         self._handles: dict[str, WorkerHandle] = {}
+        self.calls = PoolCalls(self._handles)
+        """Direct calls, and changes of what is loaded for them."""
         self._tasks: list[asyncio.Task[None]] = []
         self._leasing = asyncio.Lock()
         self._waiting: set[str] = set()
-        self._changes = itertools.count(1)
         self._draining = False
         self._soon_done: set[asyncio.Task[None]] = set()
 
@@ -171,49 +171,6 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             return self._ledger.trouble
         return "" if any(handle.answers for handle in self._handles.values()) else "no worker is ready"
 
-    def call_workers(self) -> list[CallWorker]:
-        """Those that take direct calls."""
-        return [CallWorker(one.worker, frozenset(one.engines)) for one in self._handles.values() if one.answers]
-
-    async def call(self, worker: str, call: worker_pb2.Call) -> worker_pb2.CallAnswered:
-        """A worker's answer.
-
-        Raises:
-            WorkerLostError: It is gone.
-        """
-        handle = self._answering(worker)
-        future: asyncio.Future[worker_pb2.CallAnswered] = asyncio.get_running_loop().create_future()
-        handle.calls[call.id] = future
-        handle.tell(call=call)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            handle.tell(call_cancelled=worker_pb2.CallCancelled(id=call.id))
-            raise
-        finally:
-            handle.calls.pop(call.id, None)
-
-    async def change_engine(self, worker: str, *, pack: str, role: str, load: bool) -> worker_pb2.EnginesLoaded:
-        """Load or unload an engine of a worker; the answer says why it failed, if it did.
-
-        Raises:
-            WorkerLostError: The worker is gone.
-        """
-        handle, number = self._answering(worker), next(self._changes)
-        future: asyncio.Future[worker_pb2.EnginesLoaded] = asyncio.get_running_loop().create_future()
-        handle.changes[number] = future
-        handle.tell(engine_change=worker_pb2.EngineChange(id=number, pack=pack, role=role, load=load))
-        try:
-            return await future
-        finally:
-            handle.changes.pop(number, None)
-
-    def _answering(self, worker: str) -> WorkerHandle:
-        handle = self._handles.get(worker)
-        if handle is None or not handle.answers:
-            raise WorkerLostError(f"worker {worker} is gone")
-        return handle
-
     # one worker's stream
 
     async def Work(
@@ -265,11 +222,11 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
                 cache_misses=beat.cache_misses,
             )
         elif kind == "call_answered":
-            _answer(handle.calls, request.call_answered)
+            answer(handle.calls, request.call_answered)
         elif kind == "engines_loaded":
             said = request.engines_loaded
             handle.engines = {(one.pack, one.role): one.engine for one in said.engines}
-            _answer(handle.changes, said)
+            answer(handle.changes, said)
         elif handle.lease is None:
             raise LeaseLostError(f"{kind} from a worker without work")
         elif kind == "prepared":
@@ -376,20 +333,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
 
     async def _spawn(self, device: str) -> WorkerHandle:
         worker = uuid.uuid4().hex[:12]
-        # -m starts an interpreter of its own: gRPC and CUDA do not survive a fork
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # nothing is imported from the folder that the server happens to stand in
-            "-m",
-            "limbeck_server.workers",
-            f"--socket={self._socket}",
-            f"--worker={worker}",
-            f"--device={device}",
-            f"--root={self._root}",
-            f"--parent={os.getpid()}",
-            stdin=asyncio.subprocess.DEVNULL,
-            env=_environment(device),
-        )
+        process = await spawn(worker, device=device, socket=self._socket, root=self._root)
         handle = self._handles[worker] = WorkerHandle(worker, device, process)
         return handle
 
@@ -449,16 +393,3 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         task = asyncio.create_task(work)
         self._soon_done.add(task)
         task.add_done_callback(self._soon_done.discard)
-
-
-def _answer(waiting: Mapping[int, asyncio.Future[Any]], said: Any) -> None:
-    future = waiting.get(said.id)
-    if future is not None and not future.done():
-        future.set_result(said)
-
-
-def _environment(device: str) -> Mapping[str, str]:
-    """A worker sees the one device that it runs on."""
-    kind, _, number = device.partition(":")
-    visible = number if kind == "cuda" else ""
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": visible}
