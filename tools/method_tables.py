@@ -35,7 +35,7 @@ def written(page: str) -> str:
         if _markers(name)[0] not in page:
             start, end = _markers(name)
             page = page.replace(AFTER_SECTIONS, f"## {name}\n\n{start}{end}\n{AFTER_SECTIONS}")
-        page = _replaced(page, name, f"{_text(kind)}\n\n{_table(kind)}")
+        page = _replaced(page, name, f"{_text(kind)}\n\n{_table(kind)}{_faithful(kind)}")
     return page
 
 
@@ -48,6 +48,13 @@ def meanings(kind: MethodKind) -> dict[str, str]:
         for name, text in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, flags=re.MULTILINE):
             found[name] = " ".join(text.split())
     return found
+
+
+def _faithful(kind: MethodKind) -> str:
+    """What the preset keeps of the official release and what not, if the method says so."""
+    text = inspect.cleandoc(kind.faithful.__doc__ or "")
+    _, _, rest = text.partition("\n\n")
+    return f"\n\n`--preset faithful`: {rest}" if rest else ""
 
 
 def _overview() -> str:

@@ -48,7 +48,7 @@ class ServerSettings(BaseModel):
         idle_seconds: A worker that has worked and then waited so long is replaced, and its memory returned.
         hang_seconds: A worker that makes no step for so long is killed, and its units given to another.
         drain_seconds: After SIGTERM, how long workers may take to reach the end of a step.
-        message_nbytes: The largest message.
+        message_nbytes: The largest message; the front holds it whole.
         upload_nbytes: The largest upload.
         chunk_nbytes: The largest chunk of an upload or download.
         max_pixels: The largest image, width times height.
@@ -84,7 +84,7 @@ class ServerSettings(BaseModel):
     idle_seconds: float = Field(default=300, gt=0)
     hang_seconds: float = Field(default=600, gt=0)
     drain_seconds: float = Field(default=30, ge=0)
-    message_nbytes: int = Field(default=64 * MIB, ge=MIB)
+    message_nbytes: int = Field(default=16 * MIB, ge=MIB)
     upload_nbytes: int = Field(default=256 * 1024 * MIB, ge=1)
     chunk_nbytes: int = Field(default=MIB // 4, ge=4096, le=4 * MIB)
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)

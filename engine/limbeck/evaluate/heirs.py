@@ -61,6 +61,13 @@ class Heirs:
         """
         if len({(len(part.labels), part.class_names) for part in (*sets, sets[0])}) != 1:
             raise ConfigError("the distilled sets differ in size or classes and cannot be compared")
+        of_sets = sets[0].class_names
+        for what, photos in (("training", self.real), ("test", self.test)):
+            if photos.class_names != of_sets:
+                raise ConfigError(
+                    f"the real {what} images have other classes than the distilled sets: {_some(photos.class_names)} "
+                    f"instead of {_some(of_sets)}"
+                )
         head = self.head or fit_head(self._features(self.distiller, self.real), self.real.labels)
         at_home = head.accuracy(self._features(self.distiller, self.test), self.test.labels)
         tested = self._features(self.heir, self.test)
@@ -117,3 +124,7 @@ class _Views:
             self.kept.append(views)
         self._heirs.on_progress("projector", self._done + number + 1, self._total)
         return views
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

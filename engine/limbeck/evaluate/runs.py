@@ -121,6 +121,8 @@ class Evaluator:
         overrides = dict(differences(published, recipe))
         if self.test.size != self.protocol.image_size:
             overrides["image_size"] = {"published": self.protocol.image_size, "used": self.test.size}
+        if self.student.width is not None:
+            overrides["width"] = {"published": "the student's own", "used": self.student.width}
         if self.student.norm != self.student.with_norm(self.protocol.norm).norm:
             overrides["norm"] = {"published": self.protocol.norm, "used": self.student.norm}
         return Worth(

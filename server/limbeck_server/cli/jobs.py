@@ -55,7 +55,7 @@ def list_jobs(
         for job in jobs:
             describe_job(report, job)
         rows = [summary(job) for job in jobs]
-        report.table("jobs", ["job", "made", "kind", "what", "state", "images"], rows, whole_names=True)
+        report.table("jobs", ["job", "made", "what", "state", "images"], rows, whole_names=True)
 
 
 def watch(

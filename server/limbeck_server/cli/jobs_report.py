@@ -56,10 +56,10 @@ def logged(report: Report, event: Event) -> None:
 
 def summary(job: Job) -> list[str]:
     """A job as a row of a table."""
-    when = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M") if job.created_at else ""
+    when = job.created_at.astimezone().strftime("%m-%d %H:%M") if job.created_at else ""
     what = job.spec.get("method") or job.spec.get("protocol") or "probe"
     state = f"{job.state}, waits for {job.waiting_for}" if job.waiting_for else str(job.state)
-    return [job.name.removeprefix("jobs/"), when, job.kind, str(what), state, f"{job.finished_images}/{job.num_images}"]
+    return [job.name.removeprefix("jobs/"), when, str(what), state, f"{job.finished_images}/{job.num_images}"]
 
 
 def describe_job(report: Report, job: Job) -> None:

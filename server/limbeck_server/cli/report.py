@@ -37,8 +37,8 @@ class Report:
     def __init__(self, *, as_json: bool) -> None:
         """Results for a person, or as JSON lines."""
         self.as_json = as_json
-        self._out = Console(highlight=False, soft_wrap=True)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._out = Console(highlight=False, soft_wrap=True, emoji=False)
+        self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -71,16 +71,18 @@ class Report:
     ) -> None:
         """A small table for a person; nothing with `--json`.
 
-        With `numbers`, all but the first column align right; with `whole_names`, the first stays on one line.
+        With `numbers`, all but the first column align right; with `whole_names`, there is no frame and no broken line.
         """
         if self.as_json:
             return
         table = Table(title=Text(title), title_justify="left")
+        if whole_names:
+            table.box = None
         for i, column in enumerate(columns):
             table.add_column(
                 column,
                 justify="right" if numbers and i else "left",
-                no_wrap=whole_names and not i,
+                no_wrap=whole_names,
                 overflow="fold",
             )
         for row in rows:

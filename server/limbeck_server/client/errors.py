@@ -85,7 +85,10 @@ class ServerError(LimbeckError):
 
 
 class UnreachableError(ServerError):
-    """The server did not answer in time, however often it was asked."""
+    """The server did not answer in time, however often it was asked.
+
+    gRPC says the same of a certificate that is not trusted: if the server has one of its own, its authority is needed.
+    """
 
 
 class DeniedError(ServerError):

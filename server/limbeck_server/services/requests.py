@@ -13,8 +13,8 @@ from limbeck_server.wire.refusal import Code, Refusal, RefusedError
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-CONTROL_NBYTES = 2**20
-"""The most that a request takes that carries no data: a spec with the names of ten thousand classes."""
+CONTROL_NBYTES = 256 * 2**10
+"""The most that a request takes that carries no data: a spec with the names of some thousand classes."""
 
 _WITH_DATA = (
     "/limbeck.v1.DatasetService/UploadDataset",

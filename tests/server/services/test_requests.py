@@ -37,4 +37,4 @@ def test_a_spec_of_megabytes_is_refused_before_it_is_unpacked(server: LiveServer
     with server.channel() as channel, pytest.raises(grpc.RpcError) as found:
         jobs_pb2_grpc.JobServiceStub(channel).CreateJob(jobs_pb2.CreateJobRequest(distill=spec), timeout=30)
     assert found.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "1,048,576" in found.value.details()
+    assert "262,144" in found.value.details()
