@@ -66,7 +66,7 @@ from limbeck_server.side.runner import SideProcesses
 from limbeck_server.spec import Rules
 from limbeck_server.store.blobs import Blobs
 from limbeck_server.store.lock import RootLock
-from limbeck_server.store.sqlite import SqliteStore
+from limbeck_server.store.root import open_ledger
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.trust.authorization import Authorization
 from limbeck_server.trust.exposure import check_exposure, is_local
@@ -155,7 +155,7 @@ class Server:
         settings, metrics, state = self._settings, self._metrics, self._state
         drain = Drain(settings.drain_seconds, state)
         drain.listen()
-        store = ThreadedStore(SqliteStore(root / "ledger.sqlite"))
+        store = ThreadedStore(open_ledger(root))
         stack.push_async_callback(store.close)
         stack.push_async_callback(asyncio.to_thread, self._tracing.close)
         blobs = Blobs(root / "blobs")

@@ -12,16 +12,22 @@ logger = logging.getLogger(__name__)
 
 
 def sweep(store: Store, folders: DatasetFolders) -> int:
-    """Remove files whose dataset is not in the ledger or does not need them any more; of how many datasets.
+    """Remove files that their dataset does not need any more; of how many datasets.
 
-    Only names that the server gives are looked at. It must be the only one that runs on these folders.
+    The images of a dataset that the ledger does not know stay, and the log names them: it may have been deleted when
+    the server was killed, or the ledger may be an old backup. Only names that the server gives are looked at. It must
+    be the only one that runs on these folders.
     """
     states = {dataset.id: dataset.state for dataset in every_dataset(store) if dataset.uploaded}
     swept = 0
     for dataset in list(folders.found()):
         before = _there(folders, dataset)
         match states.get(dataset):
-            case None | DatasetState.FAILED:
+            case None:
+                folders.remove_work(dataset)
+                if folders.home(dataset).exists():
+                    logger.warning("unknown_dataset_left folder=%s", folders.home(dataset))
+            case DatasetState.FAILED:
                 folders.remove(dataset)
             case DatasetState.READY:
                 folders.remove_work(dataset)

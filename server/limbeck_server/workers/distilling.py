@@ -117,7 +117,7 @@ class Distilling:
     def make(self, lease: str, units: Mapping[int, str]) -> None:
         """Make units, given by index with the address of their checkpoint or ""."""
         self._lease = lease
-        sink = LeaseSink(lease, self._layout(), self._blobs, checkpoints=units, send=self._send)
+        sink = LeaseSink(lease, self._layout(), self._blobs, checkpoints=units, send=self._send, step=self._step)
         self._open().make(units.keys(), sink)
 
     def publish(self, lease: str, finished: Mapping[int, worker_pb2.UnitFinished], distilled_set: str) -> None:
@@ -135,10 +135,19 @@ class Distilling:
                 lease=lease,
                 distilled_set=distilled_set,
                 path=str(out),
-                files=[_set_file(out, path) for path in sorted(out.rglob("*")) if path.is_file()],
+                files=self._listed(out),
                 result_json=json.dumps({"memory": self._opened.memory()} if self._opened else {}),
             )
         )
+
+    def _listed(self, out: Path) -> list[worker_pb2.SetFile]:
+        """Every file of the set, with its digest."""
+        paths = sorted(path for path in out.rglob("*") if path.is_file())
+        listed = []
+        for number, path in enumerate(paths, 1):
+            listed.append(_set_file(out, path))
+            self._step("listing", number, len(paths))
+        return listed
 
     def _write(self, out: Path, finished: Mapping[int, worker_pb2.UnitFinished]) -> None:
         assert self._prepared is not None
@@ -160,7 +169,10 @@ class Distilling:
     def _encoded(self, unit: worker_pb2.UnitFinished) -> EncodedUnit:
         """A finished unit, read back from the blobs."""
         rows = [json.loads(image.row_json) for image in unit.images]
-        files = {row["file_name"]: self._blobs.read(image.digest) for row, image in zip(rows, unit.images, strict=True)}
+        files: dict[str, bytes] = {}
+        for number, (row, image) in enumerate(zip(rows, unit.images, strict=True), 1):
+            files[row["file_name"]] = self._blobs.read(image.digest)
+            self._step("reading", number, len(rows))
         arrays = unsealed(self._blobs.read(unit.arrays)) if unit.arrays else {}
         return EncodedUnit(unit.index, files, rows, arrays)
 

@@ -11,6 +11,7 @@ from limbeck.data.arrays_file import NamedArrays, sealed, unsealed
 from limbeck.data.unit import EncodedUnit, UnitLayout
 from limbeck.errors import DataError
 from limbeck_server.rpc import worker_pb2
+from limbeck_server.runner.open_job import OnProgress
 from limbeck_server.store.blobs import Blobs
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class LeaseSink:
         blobs: Where files go; what is told to the front is on the disk.
         checkpoints: The address of the state of units that were begun before.
         send: Tells the front.
+        step: Called after each image that is stored: many take long.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class LeaseSink:
         *,
         checkpoints: Mapping[int, str],
         send: Callable[..., None],
+        step: OnProgress,
     ) -> None:
         """Nothing is written yet."""
         self.layout = layout
@@ -42,6 +45,7 @@ class LeaseSink:
         self._blobs = blobs
         self._checkpoints = checkpoints
         self._send = send
+        self._step = step
         self._finished: set[int] = set()
 
     def finished_units(self) -> set[int]:
@@ -63,7 +67,7 @@ class LeaseSink:
 
     def store_unit(self, unit: EncodedUnit) -> None:
         images = []
-        for row in unit.rows:
+        for number, row in enumerate(unit.rows, 1):
             content = unit.files[row["file_name"]]
             images.append(
                 worker_pb2.Image(
@@ -74,6 +78,7 @@ class LeaseSink:
                     row_json=json.dumps(row),
                 )
             )
+            self._step("storing", number, len(unit.rows))
         arrays = self._blobs.put(sealed(unit.arrays)) if unit.arrays else ""
         self._finished.add(unit.index)
         self._send(
