@@ -174,6 +174,7 @@ class Server:
             config=config,
             policy=PoolPolicy(
                 lease_images=settings.lease_images,
+                turn_seconds=settings.turn_seconds,
                 max_attempts=settings.max_attempts,
                 jobs_per_worker=settings.jobs_per_worker,
                 idle_seconds=settings.idle_seconds,

@@ -43,10 +43,12 @@ class ServerSettings(BaseModel):
         call_delay_seconds: How long a direct call waits for others to share its batch.
         calls_waiting: Direct calls that may wait for one worker.
         lease_images: How many images a worker claims at a time; less is lost with it, and turns are shorter.
+        turn_seconds: A unit that takes longer stops at a checkpoint if another job waits for its turn.
         max_attempts: How often a unit is tried whose worker died, while its job does not come on.
         jobs_per_worker: After so many jobs a worker's process is replaced.
         idle_seconds: A worker that has worked and then waited so long is replaced, and its memory returned.
-        hang_seconds: A worker that makes no step for so long is killed, and its units given to another.
+        hang_seconds: A worker that makes no step for so long is killed, and its units given to another; it must exceed the
+            longest step, such as building an engine for TensorRT.
         drain_seconds: After SIGTERM, how long workers may take to reach the end of a step.
         message_nbytes: The largest message; the front holds it whole.
         upload_nbytes: The largest upload.
@@ -79,6 +81,7 @@ class ServerSettings(BaseModel):
     call_delay_seconds: float = Field(default=0.003, ge=0, le=1)
     calls_waiting: int = Field(default=256, ge=1)
     lease_images: int = Field(default=64, ge=1)
+    turn_seconds: float = Field(default=60, ge=0)
     max_attempts: int = Field(default=3, ge=1)
     jobs_per_worker: int = Field(default=16, ge=1)
     idle_seconds: float = Field(default=300, gt=0)

@@ -49,6 +49,20 @@ def test_the_job_of_higher_priority_goes_first(server: LiveServer, photos: Path)
         assert finished_units(server, high)[-1] < finished_units(server, low)[-1]
 
 
+def test_a_unit_that_takes_long_gives_way_at_a_checkpoint(tmp_path: Path, photos: Path) -> None:
+    with LiveServer(tmp_path / "root", photos.parent, turn_seconds=1) as server:
+        dataset = server.register(photos)
+        settings = {"num_steps": 400, "checkpoint_every": 2, "image_side": 16, "golden_head": False}
+        long = server.submit(dataset, method="sfm", **settings)
+        for event in server.watch(long):
+            if event.WhichOneof("detail") == "unit_checkpoint":
+                break
+        assert server.finished(server.submit(dataset, method="random")).state == jobs_pb2.JOB_STATE_SUCCEEDED
+        assert server.job(long).state == jobs_pb2.JOB_STATE_RUNNING
+        server.cancel(long)
+        assert server.finished(long).state == jobs_pb2.JOB_STATE_CANCELLED
+
+
 def test_a_cancelled_job_stops_at_a_step_and_the_worker_takes_other_work(tmp_path: Path, photos: Path) -> None:
     with LiveServer(tmp_path / "root", photos.parent) as server:
         dataset = server.register(photos)

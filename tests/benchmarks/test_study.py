@@ -296,6 +296,12 @@ def test_a_method_is_set_beside_random_by_seed() -> None:
     assert last_row(tables(result(*random, *above)), "d4m") == ["d4m", "**+5.0 ± 0.6 (3)**"]
 
 
+def test_a_method_that_is_below_random_once_is_not_clearly_above_it() -> None:
+    random = [cell("random", 1, 0.4, seed=seed) for seed in range(3)]
+    mixed = [cell("d4m", 1, best, seed=seed) for seed, best in enumerate((0.39, 0.7, 0.7))]
+    assert last_row(tables(result(*random, *mixed)), "d4m")[1].startswith("+19.7")
+
+
 def test_two_seeds_are_never_clearly_above_random() -> None:
     random = [cell("random", 1, best, seed=seed) for seed, best in enumerate((0.4, 0.5))]
     above = [cell("d4m", 1, best, seed=seed) for seed, best in enumerate((0.6, 0.7))]
@@ -305,6 +311,11 @@ def test_two_seeds_are_never_clearly_above_random() -> None:
 def test_a_method_without_random_beside_it_has_no_difference() -> None:
     found = tables(result(cell("random", 1, 0.4), cell("d4m", 1, 0.5), cell("sfm", 10, 0.5)))
     assert last_row(found, "sfm") == ["sfm", ""]
+
+
+def test_a_good_seed_of_random_does_not_count_against_a_method_that_lacks_it() -> None:
+    random = [cell("random", 1, best, seed=seed) for seed, best in enumerate((0.4, 0.9))]
+    assert row(tables(result(*random, cell("d4m", 1, 0.5))), "d4m")[1] == "**50.0 ± 0.0 (1)**"
 
 
 def test_settings_that_differ_from_the_defaults_are_said() -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+
+# gRPC reads it when it is imported; it warns of every fork beside an open channel, which `calls` refuses by itself
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc
 

@@ -6,17 +6,19 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from limbeck.errors import LimbeckError
 from limbeck_server.rpc import worker_pb2
 from limbeck_server.spec import parse
 from limbeck_server.store.base import (
+    FINAL,
     PUBLISH,
     Failure,
     FinishedUnit,
     Job,
+    JobState,
     Lease,
     SetRecord,
     Store,
@@ -82,6 +84,17 @@ class WorkLedger:
     async def is_cancelled(self, job: str) -> bool:
         """Whether somebody asked for the job's end."""
         return (await self._store.run(lambda store: store.job(job))).cancel_requested
+
+    async def somebody_waits(self, job: Job, held: Collection[str]) -> bool:
+        """Whether a job of no lower priority could go on, and nobody works on it.
+
+        Args:
+            job: The one that works.
+            held: The jobs that somebody works on.
+        """
+        unfinished = [state for state in JobState if state not in FINAL]
+        others, _ = await self._store.run(lambda store: store.jobs(states=unfinished, limit=100))
+        return any(one.id not in held and one.priority >= job.priority and not one.waiting_for for one in others)
 
     async def prepared(self, said: worker_pb2.Prepared) -> None:
         """A job is prepared."""

@@ -67,6 +67,7 @@ class PoolPolicy:
     """How workers are used; as in `ServerSettings`."""
 
     lease_images: int = 64
+    turn_seconds: float = 60.0
     max_attempts: int = 3
     jobs_per_worker: int = 16
     idle_seconds: float = 300.0
@@ -236,6 +237,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
             await self._unit_finished(handle, handle.lease, request.unit_finished)
         elif kind == "checkpoint_kept":
             await self._ledger.checkpoint_kept(request.checkpoint_kept)
+            await self._give_way(handle, handle.lease)
         elif kind == "noted":
             await self._ledger.noted(handle.lease.job.id, request.noted)
         elif kind == "published":
@@ -312,6 +314,14 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
     async def _stop_unwanted(self, handle: WorkerHandle, lease: Lease) -> None:
         """Let a worker stop at its next step if its job was cancelled."""
         if await self._ledger.is_cancelled(lease.job.id):
+            handle.tell(stop=worker_pb2.Stop(lease=lease.token))
+
+    async def _give_way(self, handle: WorkerHandle, lease: Lease) -> None:
+        """Let a long unit stop at its checkpoint once its turn is over and another job waits for one."""
+        if time.monotonic() - handle.leased_at < self._policy.turn_seconds:
+            return
+        held = {one.lease.job.id for one in self._handles.values() if one.lease is not None}
+        if await self._ledger.somebody_waits(lease.job, held):
             handle.tell(stop=worker_pb2.Stop(lease=lease.token))
 
     # processes
