@@ -47,8 +47,8 @@ class ServerSettings(BaseModel):
         max_attempts: How often a unit is tried whose worker died, while its job does not come on.
         jobs_per_worker: After so many jobs a worker's process is replaced.
         idle_seconds: A worker that has worked and then waited so long is replaced, and its memory returned.
-        hang_seconds: A worker that makes no step for so long is killed, and its units given to another; it must exceed the
-            longest step, such as building an engine for TensorRT.
+        hang_seconds: A worker that makes no step for so long is killed, and its units given to another. It must exceed
+            the longest step, such as building an engine for TensorRT.
         drain_seconds: After SIGTERM, how long workers may take to reach the end of a step.
         message_nbytes: The largest message; the front holds it whole.
         upload_nbytes: The largest upload.
