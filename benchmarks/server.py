@@ -242,7 +242,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.quick:
         options.rounds, options.soak_minutes = 1, 1
     options.work.mkdir(parents=True, exist_ok=True)
-    result: dict[str, Any] = {"format": 1, "claim": "server", **provenance(), "stages": {}}
+    settings = {"threads": options.threads, "rounds": options.rounds}
+    result: dict[str, Any] = {"format": 1, "claim": "server", **provenance(), "settings": settings, "stages": {}}
     for name in options.only:
         print(f"{name} …", flush=True)
         load = os.getloadavg()[0]

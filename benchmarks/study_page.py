@@ -159,14 +159,11 @@ def _accuracies(measured: Sequence[Record]) -> str:
             row += [_figure(found, "best", bold=better), _figure(found, "last")]
         lines.append(f"| {method} | {' | '.join(row)} |")
     whole = by_method.get(ALL_REAL, {}).get(0, [])
-    after = ""
+    after = "Test accuracy in %, mean ± deviation (seeds); bold: above random of the same seeds.\n\n"
     if whole:
         count = f"All {whole[0]['images']:,} real images"
-        after = f"{count}: best {_figure(whole, 'best')}, last {_figure(whole, 'last')}. "
-    return (
-        "\n".join(lines)
-        + f"\n\n{after}Test accuracy in %, mean ± deviation (seeds); bold: above random of the same seeds.\n\n"
-    )
+        after = f"{count}: best {_figure(whole, 'best')}, last {_figure(whole, 'last')}. {after}"
+    return "\n".join([*lines, "", after])
 
 
 def _beside_random(result: Record) -> str:

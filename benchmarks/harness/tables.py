@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.harness.figures import gflops, spread
 from benchmarks.harness.machine import ROOT
+from benchmarks.harness.server_table import server_table
 
 PAGE = ROOT / "docs/benchmarks.md"
 RESULTS = ROOT / "benchmarks/results"
@@ -43,6 +44,8 @@ def table(result: Record) -> str:
     """One result: where it was measured, the ceilings, a table for each case, what could not be measured."""
     if result["claim"] == "end_to_end":
         return _head(result) + _whole_processes(result) + _failures(result)
+    if result["claim"] == "server":
+        return _head(result) + server_table(result)
     if result["claim"] == "profile":
         return _head(result) + _profile(result)
     parts = [_head(result), _ceiling_line(result)]
