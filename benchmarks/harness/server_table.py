@@ -30,17 +30,18 @@ def _overhead(stage: Record) -> tuple[str, str]:
 
 
 def _watchers(stage: Record) -> tuple[str, str]:
-    found = f"{stage['watchers_with_every_event_once']} of {stage['watchers']} watchers got each of {stage['events']} events once"
+    whole, events = stage["watchers_with_every_event_once"], stage["events"]
+    found = f"{whole} of {stage['watchers']} watchers got each of {events} events once"
     return found, _memory(stage["front_nbytes"], "before", "peak", "after")
 
 
 def _submits(stage: Record) -> tuple[str, str]:
     seconds = stage["seconds"]
-    return (
-        f"{stage['submits']} submits at once, each thing three times: {stage['jobs']} jobs; median {seconds['median']:.2f} s, "
-        f"worst {seconds['worst']:.2f} s",
-        "",
+    found = (
+        f"{stage['submits']} submits at once, each thing three times: {stage['jobs']} jobs; "
+        f"median {seconds['median']:.2f} s, worst {seconds['worst']:.2f} s"
     )
+    return found, ""
 
 
 def _transfers(stage: Record) -> tuple[str, str]:
