@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +95,6 @@ _FORGOTTEN_SECONDS = 3600.0
 """How long a file that no job refers to is kept: longer than a worker takes from writing it to reporting it."""
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """Where a server that runs is reached; ports that were asked for as 0 are known now."""
-
-    grpc: str
-    http: str
-
-
 class Server:
     """A server of one root folder.
 
@@ -134,8 +125,6 @@ class Server:
         )
         self._state = ServerState()
         self._tracing = OpenTelemetry() if settings.trace else Tracing()
-        self.addresses: Addresses | None = None
-        self.ready = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until SIGTERM, and end in order.
@@ -163,26 +152,10 @@ class Server:
         plans, checks_side = SideProcesses(nice=0), SideProcesses(memory_nbytes=_CHECK_NBYTES)
         roots = AllowedRoots([path.resolve() for path in settings.data_roots])
         config = self._worker_config()
-        socket = root / "run" / "workers.sock"
         if swept := await store.run(lambda ledger: sweep_sets(ledger, root / "sets")):
             _log.info("sets_swept count=%d", swept)
-        pool = WorkerPool(
-            WorkLedger(store, roots),
-            root=root,
-            socket=socket,
-            devices=settings.devices,
-            config=config,
-            policy=PoolPolicy(
-                lease_images=settings.lease_images,
-                turn_seconds=settings.turn_seconds,
-                max_attempts=settings.max_attempts,
-                jobs_per_worker=settings.jobs_per_worker,
-                idle_seconds=settings.idle_seconds,
-                hang_seconds=settings.hang_seconds,
-            ),
-            events=metrics,
-            tracing=self._tracing,
-        )
+        socket = root / "run" / "workers.sock"
+        pool = self._pool(WorkLedger(store, roots), root, socket, config)
         inner = await self._inner_server(pool, socket)
         stack.push_async_callback(inner.stop, 0)
         streams = Streams()
@@ -213,12 +186,31 @@ class Server:
         await outer.start()
         await checker.resume()
         http = await self._serve_pages(stack, store, blobs, pool)
-        self.addresses = Addresses(_with_port(settings.address, port), http)
         state.leave(Condition.STARTING)
-        _log.info("server_ready address=%s metrics_address=%s", self.addresses.grpc, http)
-        self.ready.set()
+        _log.info("server_ready address=%s metrics_address=%s", _with_port(settings.address, port), http)
         await drain.begun()
         await drain.carry_out(stop_workers=lambda: pool.drain(0.9 * settings.drain_seconds), servers=[outer, inner])
+
+    def _pool(self, ledger: WorkLedger, root: Path, socket: Path, config: WorkerConfig) -> WorkerPool:
+        settings = self._settings
+        policy = PoolPolicy(
+            lease_images=settings.lease_images,
+            turn_seconds=settings.turn_seconds,
+            max_attempts=settings.max_attempts,
+            jobs_per_worker=settings.jobs_per_worker,
+            idle_seconds=settings.idle_seconds,
+            hang_seconds=settings.hang_seconds,
+        )
+        return WorkerPool(
+            ledger,
+            root=root,
+            socket=socket,
+            devices=settings.devices,
+            config=config,
+            policy=policy,
+            events=self._metrics,
+            tracing=self._tracing,
+        )
 
     def _worker_config(self) -> WorkerConfig:
         settings = self._settings
