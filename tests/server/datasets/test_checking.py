@@ -9,13 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.datasets.limits import DatasetLimits
 from limbeck_server.rpc import datasets_pb2
+from support.processes import side_processes
 from support.serving import run
 from support.uploads import chunks_of, dataset_desk, pictures, zipped
 
@@ -81,7 +81,7 @@ def test_a_check_whose_process_dies_is_tried_again_a_few_times(deaths: int, stat
             await desk.send(begun.name, chunks_of(content))
             killed: set[int] = set()
             while len(killed) < deaths:
-                for child in psutil.Process().children():
+                for child in side_processes():
                     if child.pid not in killed:
                         child.kill()
                         killed.add(child.pid)

@@ -17,6 +17,7 @@ pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.side.runner import SideProcesses, run_side
 from limbeck_server.wire.refusal import Refusal, RefusedError
+from support.processes import side_processes
 from support.serving import run
 from support.uploads import pictures, write_files
 
@@ -48,7 +49,7 @@ def endless(folder: Path) -> Path:
 
 
 def children(pid: int) -> list[int]:
-    return [child.pid for child in psutil.Process(pid).children()]
+    return [child.pid for child in side_processes(pid)]
 
 
 def test_a_task_gives_its_result(tmp_path: Path) -> None:
