@@ -130,6 +130,9 @@ def test_a_job_that_is_cancelled_while_it_is_watched_ends_the_watching(tmp_path:
         assert '"JobError"' in out
 
 
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="Ctrl-C is ignored, as in the background of a shell"
+)
 def test_ctrl_c_ends_the_watching_and_not_the_job(tmp_path: Path) -> None:
     with served(tmp_path, allowed=0) as server:
         name = submitted(server)
