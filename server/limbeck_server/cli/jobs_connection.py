@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,10 +66,14 @@ def connected(
         raise ConfigError(str(error)) from error
     token = None if token_file is not None else os.environ.get("LIMBECK_TOKEN")
     tls = Tls(ca, certificate, key) if ca is not None or certificate is not None or key is not None else None
-    with Client(
+    client = Client(
         server, token=token, token_file=token_file, tls=tls, insecure=insecure, timeout_seconds=timeout_seconds
-    ) as client:
+    )
+    try:
         yield client
+    finally:
+        with suppress(Exception):  # the calls are done or given up; Ctrl-C must not become another error here
+            client.close()
 
 
 def named(collection: str, text: str) -> str:
