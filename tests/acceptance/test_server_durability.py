@@ -89,8 +89,7 @@ def test_workers_do_not_outlive_a_front_that_is_killed(tmp_path: Path, photos: P
 def test_sigterm_ends_in_order_and_the_next_start_continues(tmp_path: Path, photos: Path) -> None:
     with server_for(tmp_path, photos, lease_images=1) as server:
         job = server.submit(server.register(photos), **SETTINGS)
-        while server.job(job).finished_units < 2:
-            time.sleep(0.05)
+        server.begun(job, num_units=2)
         assert server.terminate() == 0
         server.start()
         found = server.finished(job)

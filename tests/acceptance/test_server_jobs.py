@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -74,8 +73,7 @@ def test_a_job_that_cannot_run_fails_with_what_would_work(tmp_path: Path, photos
 def test_a_dataset_that_changes_while_its_job_runs_fails_the_job(tmp_path: Path, photos: Path) -> None:
     with LiveServer(tmp_path / "root", photos.parent, lease_images=1) as server:
         job = server.submit(server.register(photos), num_steps=4)
-        while server.job(job).finished_units < 1:
-            time.sleep(0.05)
+        server.begun(job)
         (photos / "1").rename(photos / "99")
         kill_all(server.workers())
         found = server.finished(job)
@@ -101,8 +99,7 @@ def test_a_job_waits_for_space_on_a_full_disk_and_goes_on(small_disk: Path, tmp_
         expected = server.finished(server.submit(dataset, num_steps=4))
         filler = small_disk / "filler"
         job = server.submit(dataset, num_steps=4)
-        while server.job(job).finished_units < 1:
-            pass
+        server.begun(job)
         with filler.open("wb", buffering=0) as stream, suppress(OSError):
             while True:
                 stream.write(bytes(2**16))

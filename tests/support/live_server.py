@@ -173,6 +173,14 @@ class LiveServer:
             for response in jobs_pb2_grpc.JobServiceStub(channel).WatchJob(request, timeout=PATIENCE):
                 yield response.event
 
+    def begun(self, name: str, *, num_units: int = 1) -> jobs_pb2.Job:
+        """The job, once so many of its units are finished and others are not."""
+        for _ in self.watch(name):
+            if (found := self.job(name)).finished_units >= num_units:
+                assert found.state == jobs_pb2.JOB_STATE_RUNNING, found
+                return found
+        raise AssertionError(f"the job ended first: {self.job(name)}")
+
     def finished(self, name: str) -> jobs_pb2.Job:
         """The job, once it is final."""
         for _ in self.watch(name):
