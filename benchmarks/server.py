@@ -35,7 +35,7 @@ from benchmarks.harness.options import write
 from benchmarks.harness.serving import Served, settled
 
 from limbeck_server.client import AsyncClient
-from limbeck_server.store.base import SetRecord
+from limbeck_server.store.records import SetRecord
 from limbeck_server.store.sqlite import SqliteStore
 
 PHOTOS = ROOT / "examples/data/sign_digits/train"

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,7 @@ class Server:
                     insecure=settings.insecure,
                 )
         self._packs = settings.find_packs()
+        self._config = partial(worker_config, settings, self._packs)
         self._metrics = Metrics()
         self._tokens = (
             TokenFile(settings.tokens, on_problem=self._metrics.token_file_unusable) if settings.tokens else None
@@ -151,11 +154,10 @@ class Server:
         # a plan measures engines, so nothing stands before it; a dataset's images come from strangers
         plans, checks_side = SideProcesses(nice=0), SideProcesses(memory_nbytes=_CHECK_NBYTES)
         roots = AllowedRoots([path.resolve() for path in settings.data_roots])
-        config = self._worker_config()
         if swept := await store.run(lambda ledger: sweep_sets(ledger, root / "sets")):
             _log.info("sets_swept count=%d", swept)
         socket = root / "run" / "workers.sock"
-        pool = self._pool(WorkLedger(store, roots), root, socket, config)
+        pool = self._pool(WorkLedger(store, roots, root), root, socket)
         inner = await self._inner_server(pool, socket)
         stack.push_async_callback(inner.stop, 0)
         streams = Streams()
@@ -171,7 +173,8 @@ class Server:
             endpoints=settings.endpoints,
             budget_nbytes=settings.budget,
         )
-        self._add_work(outer, store, blobs, pool, rules, SidePlanning(store, plans, config, roots), metrics)
+        planning = SidePlanning(store, plans, self._config(settings.devices[0]), roots)
+        self._add_work(outer, store, blobs, pool, rules, planning, metrics)
         checker, uploads = await self._add_datasets(outer, store, checks_side, roots, root)
         stack.push_async_callback(uploads.close)
         stack.push_async_callback(checker.close)
@@ -191,7 +194,7 @@ class Server:
         await drain.begun()
         await drain.carry_out(stop_workers=lambda: pool.drain(0.9 * settings.drain_seconds), servers=[outer, inner])
 
-    def _pool(self, ledger: WorkLedger, root: Path, socket: Path, config: WorkerConfig) -> WorkerPool:
+    def _pool(self, ledger: WorkLedger, root: Path, socket: Path) -> WorkerPool:
         settings = self._settings
         policy = PoolPolicy(
             lease_images=settings.lease_images,
@@ -206,28 +209,10 @@ class Server:
             root=root,
             socket=socket,
             devices=settings.devices,
-            config=config,
+            config=self._config,
             policy=policy,
             events=self._metrics,
             tracing=self._tracing,
-        )
-
-    def _worker_config(self) -> WorkerConfig:
-        settings = self._settings
-        threads = {"threads": settings.threads} if settings.threads else {}
-        backend: dict[str, dict[str, Any]] = {"onnxruntime": dict(threads), "openvino": dict(threads)}
-        cuda = any(device.startswith("cuda") for device in settings.devices)
-        if cuda:
-            backend["onnxruntime"]["providers"] = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-        return WorkerConfig(
-            packs={name: str(folder) for name, folder in self._packs.items()},
-            backend=backend,
-            budget_nbytes=settings.budget,
-            engines_nbytes=settings.engines_nbytes,
-            bucket=settings.bucket or (16 if cuda else 1),
-            call_delay_seconds=settings.call_delay_seconds,
-            max_pixels=settings.max_pixels,
-            log_format=settings.log_format,
         )
 
     async def _inner_server(self, pool: WorkerPool, socket: Path) -> grpc.aio.Server:
@@ -256,7 +241,7 @@ class Server:
                 DrainGate(self._state),
                 Authorization(self._tokens, streams, on_refusal=metrics.refused),
                 ServerFacts(self._state, settings.root),
-                ErrorInterceptor(),
+                ErrorInterceptor(settings.root),
             ],
             options=ConnectionLimits(max_message_nbytes=settings.message_nbytes).grpc_options(),
         )
@@ -335,6 +320,25 @@ class Server:
             return int(server.add_insecure_port(address))
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {address}: {error}; is another server there?") from error
+
+
+def worker_config(settings: ServerSettings, packs: Mapping[str, Path], device: str) -> WorkerConfig:
+    """How a worker works that runs on `device`."""
+    threads = {"threads": settings.threads} if settings.threads else {}
+    backend: dict[str, dict[str, Any]] = {"onnxruntime": dict(threads), "openvino": dict(threads)}
+    cuda = device.startswith("cuda")
+    if cuda:
+        backend["onnxruntime"]["providers"] = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return WorkerConfig(
+        packs={name: str(folder) for name, folder in packs.items()},
+        backend=backend,
+        budget_nbytes=settings.budget,
+        engines_nbytes=settings.engines_nbytes,
+        bucket=settings.bucket or (16 if cuda else 1),
+        call_delay_seconds=settings.call_delay_seconds,
+        max_pixels=settings.max_pixels,
+        log_format=settings.log_format,
+    )
 
 
 def _tls(settings: ServerSettings) -> ServerTls | None:

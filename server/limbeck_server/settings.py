@@ -101,6 +101,11 @@ class ServerSettings(BaseModel):
             raise ValueError(f"'{wrong[0]}' is no device; there is cpu, and cuda:0, cuda:1, …")
         return devices
 
+    @field_validator("root")
+    @classmethod
+    def _absolute(cls, root: Path) -> Path:
+        return root.absolute()
+
     @field_validator("data_roots")
     @classmethod
     def _folders(cls, folders: list[Path]) -> list[Path]:

@@ -9,18 +9,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import ConfigError
-from limbeck_server.store.base import (
-    PREPARE,
-    PUBLISH,
-    DatasetState,
-    Failure,
-    FinishedUnit,
-    Job,
-    JobState,
-    Store,
-    UnitSpec,
-    Usage,
-)
+from limbeck_server.store.base import Store
 from limbeck_server.store.errors import (
     ImageTakenError,
     InUseError,
@@ -29,6 +18,17 @@ from limbeck_server.store.errors import (
     NotFoundError,
     QuotaError,
     RequestConflictError,
+)
+from limbeck_server.store.records import (
+    PREPARE,
+    PUBLISH,
+    DatasetState,
+    Failure,
+    FinishedUnit,
+    Job,
+    JobState,
+    UnitSpec,
+    Usage,
 )
 from support.store_machine import StoreMachine
 from support.stores import STORES, finish, image, lease, new_job, publish, running_job, succeeded_job, upload
@@ -570,7 +570,7 @@ class TestDeleting:
     def test_a_set_is_listed_without_its_files(self, store: Store) -> None:
         whole = store.distilled_set(succeeded_job(store).distilled_set or "")
         assert whole.files == {"manifest.json": ("f" * 64, 10)}
-        assert store.distilled_sets(owner="ada") == ([replace(whole, files={})], "")
+        assert store.distilled_sets(owner="ada") == ([whole.summary()], "")
 
 
 class TestReferences:

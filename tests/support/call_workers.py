@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from queue import SimpleQueue
 
 import grpc
@@ -165,7 +166,7 @@ def engine_calls(link: ThreadLink, *packs: str, limits: CallLimits | None = None
 async def served(link: ThreadLink, *packs: str, limits: CallLimits | None = None) -> AsyncIterator[str]:
     """The address of a server with both services over `link`."""
     calls = engine_calls(link, *packs, limits=limits)
-    server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=[ErrorInterceptor(Path("/nowhere"))], options=[("grpc.so_reuseport", 0)])
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(InferenceService(calls), server)
     grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(KserveService(calls, link), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -14,8 +14,8 @@ from PIL import Image
 
 from limbeck_server.operations.metrics import Metrics
 from limbeck_server.operations.state import Condition, ServerState
-from limbeck_server.store.base import FinishedUnit, Job, StoredImage, UnitSpec
 from limbeck_server.store.blobs import Blobs
+from limbeck_server.store.records import FinishedUnit, Job, StoredImage, UnitSpec
 from limbeck_server.store.sqlite import SqliteStore
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.trust.tokens import TokenFile

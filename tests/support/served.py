@@ -40,17 +40,9 @@ from limbeck_server.services.packs import Packs
 from limbeck_server.services.server_info import Device, Limits, ServerInformation
 from limbeck_server.services.sets import DistilledSets
 from limbeck_server.side.runner import SideProcesses
-from limbeck_server.store.base import (
-    PREPARE,
-    PUBLISH,
-    Failure,
-    FinishedUnit,
-    SetRecord,
-    Store,
-    StoredImage,
-    UnitSpec,
-)
+from limbeck_server.store.base import Store
 from limbeck_server.store.errors import StoreError
+from limbeck_server.store.records import PREPARE, PUBLISH, Failure, FinishedUnit, SetRecord, StoredImage, UnitSpec
 from limbeck_server.trust.paths import AllowedRoots
 from support.serving import Backing, ready_dataset, rules, serving
 

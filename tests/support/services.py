@@ -10,8 +10,8 @@ from typing import Any
 from limbeck_server.rpc import jobs_pb2_grpc, sets_pb2_grpc
 from limbeck_server.services.jobs import Jobs
 from limbeck_server.services.sets import DistilledSets
-from limbeck_server.store.base import SetRecord
 from limbeck_server.store.blobs import Blobs
+from limbeck_server.store.records import SetRecord
 from support.serving import Backing, finished_set, rules, serving
 
 

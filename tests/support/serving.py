@@ -20,18 +20,18 @@ from limbeck.errors import ConfigError
 from limbeck.pack import shipped_packs
 from limbeck_server.services.interceptor import ErrorInterceptor
 from limbeck_server.spec import Rules
-from limbeck_server.store.base import (
+from limbeck_server.store.base import Store
+from limbeck_server.store.blobs import Blobs
+from limbeck_server.store.records import (
     Dataset,
     DatasetState,
     Failure,
     FinishedUnit,
     Job,
     SetRecord,
-    Store,
     StoredImage,
     UnitSpec,
 )
-from limbeck_server.store.blobs import Blobs
 from limbeck_server.store.sqlite import SqliteStore
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.trust.handlers import around
@@ -90,7 +90,7 @@ Register = Callable[[Backing], None]
 async def serving(folder: Path, *registers: Register) -> AsyncIterator[Backing]:
     """A server with these services, and a ledger and blobs below `folder`."""
     caller = Caller()
-    server = grpc.aio.server(interceptors=(caller, ErrorInterceptor()))
+    server = grpc.aio.server(interceptors=(caller, ErrorInterceptor(folder)))
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     store = ThreadedStore(SqliteStore(folder / "ledger.sqlite"))
     try:

@@ -14,8 +14,8 @@ import random
 import sys
 from pathlib import Path
 
-from limbeck_server.store.base import FINAL, PREPARE, PUBLISH, FinishedUnit, SetRecord, StoredImage, UnitSpec
 from limbeck_server.store.blobs import Blobs
+from limbeck_server.store.records import FINAL, PREPARE, PUBLISH, FinishedUnit, SetRecord, StoredImage, UnitSpec
 from limbeck_server.store.sqlite import SqliteStore
 
 IMAGES_A_UNIT = 3

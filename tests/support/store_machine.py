@@ -21,7 +21,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from limbeck_server.store.base import (
+from limbeck_server.store.base import Store
+from limbeck_server.store.errors import LeaseLostError, NotFinishedError, QuotaError
+from limbeck_server.store.records import (
     FINAL,
     PREPARE,
     PUBLISH,
@@ -30,10 +32,8 @@ from limbeck_server.store.base import (
     Job,
     JobState,
     SetRecord,
-    Store,
     UnitSpec,
 )
-from limbeck_server.store.errors import LeaseLostError, NotFinishedError, QuotaError
 from support.stores import SPEC, image
 
 MAX_UNFINISHED = 2

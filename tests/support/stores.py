@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from limbeck_server.store.base import (
+from limbeck_server.store.base import Store
+from limbeck_server.store.records import (
     PUBLISH,
     Dataset,
     DatasetState,
@@ -14,7 +15,6 @@ from limbeck_server.store.base import (
     Job,
     Lease,
     SetRecord,
-    Store,
     StoredImage,
     UnitSpec,
 )

@@ -23,7 +23,7 @@ from limbeck_server.cli.jobs_connection import (
 from limbeck_server.cli.jobs_report import describe_job, logged, summary, watch_job
 from limbeck_server.cli.jobs_submit import submit
 from limbeck_server.cli.report import JsonOption, reporting
-from limbeck_server.store.base import JobState
+from limbeck_server.store.records import JobState
 
 app = typer.Typer(
     name="jobs",
@@ -127,6 +127,28 @@ def fetch(
         report.say(f"the set is in {out}\nto look at: {out / 'preview.png'}")
 
 
+def delete(
+    job: JobArgument,
+    server: ServerOption = DEFAULT_SERVER,
+    token_file: TokenFileOption = None,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    key: KeyOption = None,
+    insecure: InsecureOption = False,
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the server forget a job that is done, failed or cancelled. Its distilled set stays there.
+
+    Example: limbeck jobs delete jobs/0123456789abcdef0123456789abcdef --server gpu:50051
+    """
+    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
+        name = named("jobs", job)
+        client.delete(name)
+        report.event("deleted", job=name)
+        report.say(f"{name} is forgotten")
+
+
 def logs(
     job: JobArgument,
     server: ServerOption = DEFAULT_SERVER,
@@ -149,5 +171,5 @@ def logs(
 
 app.command(no_args_is_help=True)(submit)
 app.command("list")(list_jobs)
-for command in (watch, cancel, fetch, logs):
+for command in (watch, cancel, fetch, logs, delete):
     app.command(no_args_is_help=True)(command)

@@ -37,7 +37,7 @@ from limbeck_server.client.jobs import DistillOptions, EvaluateOptions, Event, J
 from limbeck_server.client.packs import Device, EngineInfo, Limits, MethodInfo, Pack, ServerInfo, TensorSpec
 from limbeck_server.client.sets import Dataset, DistilledImage, DistilledSet
 from limbeck_server.client.sync import Client
-from limbeck_server.store.base import DatasetState, Failure, JobState
+from limbeck_server.store.records import DatasetState, Failure, JobState
 
 if TYPE_CHECKING:
     from limbeck_server.client.torch_data import DistilledDataset, DistilledImages

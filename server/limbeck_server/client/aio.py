@@ -44,7 +44,7 @@ from limbeck_server.rpc import (
     sets_pb2,
     sets_pb2_grpc,
 )
-from limbeck_server.store.base import JobState
+from limbeck_server.store.records import JobState
 from limbeck_server.wire.jobs import state_value
 from limbeck_server.wire.names import is_set_name
 

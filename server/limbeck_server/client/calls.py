@@ -46,6 +46,10 @@ class Calls:
             self._stubs[kind] = kind(self._channel)
         return self._stubs[kind]
 
+    def failed(self, error: grpc.RpcError) -> ServerError:
+        """What a call over the channel raised, as an error of limbeck."""
+        return server_error(error, self.connection.described())
+
     def patience(self) -> Patience:
         """As much as a call of this client has."""
         return Patience(self.connection.timeout_seconds)
@@ -107,7 +111,7 @@ class Calls:
                     yield message
                 return
             except grpc.aio.AioRpcError as error:
-                await patience.wait(server_error(error))
+                await patience.wait(self.failed(error))
             finally:
                 call.cancel()
 
@@ -124,7 +128,7 @@ class Calls:
         try:
             return await method(request, timeout=timeout_seconds, metadata=self.connection.metadata())
         except grpc.aio.AioRpcError as error:
-            raise server_error(error) from error
+            raise self.failed(error) from error
 
 
 def _refuse_forked() -> None:

@@ -91,13 +91,18 @@ class Connection:
         Raises:
             ConfigError: A certificate cannot be read.
         """
-        local = is_local(self.address)
         # A proxy for the outside knows nothing of this machine's own addresses.
-        options = [*_OPTIONS, ("grpc.enable_http_proxy", 0 if local else 1)]
-        tls = self.tls or (None if self.insecure or local else Tls())
+        options = [*_OPTIONS, ("grpc.enable_http_proxy", 0 if is_local(self.address) else 1)]
+        tls = self._tls()
         if tls is None:
             return grpc.aio.insecure_channel(self.address, options=options)
         return grpc.aio.secure_channel(self.address, tls.credentials(), options=options)
+
+    def described(self) -> str:
+        """How the server is asked, for people whom it does not answer."""
+        tls = self._tls()
+        asked = "without TLS" if tls is None else f"over TLS, trusting {tls.ca or 'the usual authorities'}"
+        return f"{self.address} was asked {asked}; of a certificate of its own, give the authority: Tls(ca=…), --ca"
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes along with a call.
@@ -110,6 +115,9 @@ class Connection:
             content = _read(self.token_file)
             token = content.decode(errors="replace").strip() if content else None
         return (("authorization", f"Bearer {token}"),) if token else ()
+
+    def _tls(self) -> Tls | None:
+        return self.tls or (None if self.insecure or is_local(self.address) else Tls())
 
 
 def is_local(address: str) -> bool:

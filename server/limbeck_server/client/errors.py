@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import grpc
 
@@ -87,7 +88,7 @@ class ServerError(LimbeckError):
 class UnreachableError(ServerError):
     """The server did not answer in time, however often it was asked.
 
-    gRPC says the same of a certificate that is not trusted: if the server has one of its own, its authority is needed.
+    gRPC says the same of a certificate that is not trusted, so the message says how the server was asked.
     """
 
 
@@ -134,9 +135,16 @@ _KINDS: Mapping[Code, type[ServerError]] = {
 }
 
 
-def server_error(error: grpc.RpcError) -> ServerError:
-    """What a call raised, as an error of limbeck."""
+def server_error(error: grpc.RpcError, asked: str) -> ServerError:
+    """What a call raised, as an error of limbeck.
+
+    Args:
+        error: What it raised.
+        asked: How the server was asked (`Connection.described`), which is said where none has answered.
+    """
     refusal = remote_error(error).refusal
+    if refusal.code is Code.UNAVAILABLE and not refusal.reason:
+        refusal = replace(refusal, message=f"{refusal.message}; {asked}")
     return _KINDS.get(refusal.code, ServerError)(refusal)
 
 

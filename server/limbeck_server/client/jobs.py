@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from limbeck.errors import ConfigError
 from limbeck_server.client.errors import JobError
 from limbeck_server.rpc import failure_pb2, jobs_pb2, plans_pb2
-from limbeck_server.store.base import FINAL, Failure, JobState
+from limbeck_server.store.records import FINAL, Failure, JobState
 from limbeck_server.wire.jobs import state_of
 from limbeck_server.wire.refusal import Code, Refusal
 from limbeck_server.wire.specs import spec_json, spec_message

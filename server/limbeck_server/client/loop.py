@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from types import AsyncGeneratorType
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class LoopThread:
                     return
         finally:
             if not self._loop.is_closed():
-                self.run(cast("AsyncGenerator[T, None]", items).aclose())
+                self.run(_close(cast("AsyncGeneratorType[T, None]", items)))
 
     def close(self) -> None:
         """Cancel what runs, and end the thread."""
@@ -53,6 +54,12 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+async def _close(items: AsyncGeneratorType[T, None]) -> None:
+    while items.ag_running:  # Ctrl-C has cancelled its last step, which has yet to end
+        await asyncio.sleep(0.001)
+    await items.aclose()
 
 
 async def _next(items: AsyncIterator[T]) -> T:

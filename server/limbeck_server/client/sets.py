@@ -12,7 +12,7 @@ from PIL import Image
 
 from limbeck_server.client.jobs import Job, failure_from, time_from
 from limbeck_server.rpc import datasets_pb2, sets_pb2
-from limbeck_server.store.base import DatasetState, Failure
+from limbeck_server.store.records import DatasetState, Failure
 from limbeck_server.wire.structs import json_of
 
 

@@ -17,7 +17,7 @@ from limbeck_server.client.packs import EngineInfo, Pack, ServerInfo
 from limbeck_server.client.sets import Dataset, DistilledImage, DistilledSet
 from limbeck_server.client.tensors import Array
 from limbeck_server.client.uploads import OnProgress
-from limbeck_server.store.base import JobState
+from limbeck_server.store.records import JobState
 
 
 class Client:

@@ -18,10 +18,9 @@ import grpc
 from limbeck.errors import DataError
 from limbeck_server.client.archive import write_zip
 from limbeck_server.client.calls import Calls
-from limbeck_server.client.errors import server_error
 from limbeck_server.client.sets import Dataset, dataset_from
 from limbeck_server.rpc import datasets_pb2, datasets_pb2_grpc
-from limbeck_server.store.base import DatasetState
+from limbeck_server.store.records import DatasetState
 
 OnProgress = Callable[[str, int, int], None]
 """Told what goes on, how many bytes of it are done, and how many there are."""
@@ -70,7 +69,7 @@ async def upload(
             try:
                 dataset = await _send(calls, file, dataset, chunk_nbytes, on_progress)
             except grpc.aio.AioRpcError as error:
-                await patience.wait(server_error(error))
+                await patience.wait(calls.failed(error))
                 dataset = await _state(calls, dataset.name)
             if dataset.received_nbytes > before:
                 patience.renew()

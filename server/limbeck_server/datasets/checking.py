@@ -14,8 +14,9 @@ from limbeck_server.datasets.folders import DatasetFolders
 from limbeck_server.datasets.limits import DatasetLimits
 from limbeck_server.datasets.listing import every_dataset
 from limbeck_server.side.runner import SideProcesses
-from limbeck_server.store.base import Dataset, DatasetState, Failure, Store
+from limbeck_server.store.base import Store
 from limbeck_server.store.errors import NotFoundError, StoreError
+from limbeck_server.store.records import Dataset, DatasetState, Failure
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.wire.refusal import Refusal
 from limbeck_server.wire.status import refusal_of

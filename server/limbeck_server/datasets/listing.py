@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from limbeck_server.store.base import Dataset, Store
+from limbeck_server.store.base import Store
+from limbeck_server.store.records import Dataset
 
 _PAGE_SIZE = 1000
 

@@ -19,7 +19,7 @@ from limbeck_server.datasets.checking import Checker
 from limbeck_server.datasets.folders import DatasetFolders
 from limbeck_server.datasets.limits import DatasetLimits
 from limbeck_server.datasets.part_file import PartFile
-from limbeck_server.store.base import Dataset, DatasetState, Failure
+from limbeck_server.store.records import Dataset, DatasetState, Failure
 from limbeck_server.store.threaded import ThreadedStore
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-from limbeck_server.store.base import Dataset
+from limbeck_server.store.records import Dataset
 from limbeck_server.wire.refusal import Refusal, RefusedError
 
 _FULL_SECONDS = 30.0

@@ -6,7 +6,8 @@ import logging
 
 from limbeck_server.datasets.folders import DatasetFolders
 from limbeck_server.datasets.listing import every_dataset
-from limbeck_server.store.base import DatasetState, Store
+from limbeck_server.store.base import Store
+from limbeck_server.store.records import DatasetState
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from limbeck_server.operations.metrics import Metrics
 from limbeck_server.operations.state import Condition, ServerState
-from limbeck_server.store.base import JobState, Store
+from limbeck_server.store.base import Store
 from limbeck_server.store.errors import StoreCorruptError, StoreError, StoreFullError, StoreReadOnlyError
+from limbeck_server.store.records import JobState
 from limbeck_server.store.threaded import ThreadedStore
 
 _log = logging.getLogger(__name__)

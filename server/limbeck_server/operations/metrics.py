@@ -17,7 +17,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from limbeck_server.store.base import JobState
+from limbeck_server.store.records import JobState
 
 _REASON = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 _RATE_SECONDS = 60.0

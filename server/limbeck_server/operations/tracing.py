@@ -22,7 +22,7 @@ import grpc
 
 import limbeck
 from limbeck.errors import ConfigError
-from limbeck_server.store.base import Job, JobState
+from limbeck_server.store.records import Job, JobState
 from limbeck_server.trust.handlers import Handler, around
 
 _link_job: ContextVar[Callable[[str], None] | None] = ContextVar("limbeck_link_job", default=None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from limbeck_server.store.base import Dataset, Job, SetRecord, Store
+from limbeck_server.store.base import Store
 from limbeck_server.store.errors import NotFoundError
+from limbeck_server.store.records import Dataset, Job, SetRecord
 from limbeck_server.trust.identity import Identity
 
 

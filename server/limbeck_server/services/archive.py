@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 
-from limbeck_server.store.base import SetRecord
+from limbeck_server.store.records import SetRecord
 from limbeck_server.wire.refusal import Refusal, RefusedError
 
 CHUNK_NBYTES = 256 * 2**10

@@ -10,8 +10,9 @@ from google.protobuf.message import Message
 
 from limbeck_server.services.access import visible_dataset, visible_set
 from limbeck_server.spec import Rules, SpecError, parse
-from limbeck_server.store.base import DatasetState, Store
+from limbeck_server.store.base import Store
 from limbeck_server.store.errors import NotFoundError
+from limbeck_server.store.records import DatasetState
 from limbeck_server.trust.identity import Identity
 from limbeck_server.wire.names import dataset_id, is_set_name, set_id
 from limbeck_server.wire.refusal import Refusal, RefusedError, RequestError, Violation

@@ -26,7 +26,8 @@ from limbeck_server.rpc import datasets_pb2, datasets_pb2_grpc
 from limbeck_server.services.access import shown_owner, visible_dataset
 from limbeck_server.services.paging import page_size, token_refused
 from limbeck_server.side.file_names import FileName
-from limbeck_server.store.base import Dataset, DatasetState, Store
+from limbeck_server.store.base import Store
+from limbeck_server.store.records import Dataset, DatasetState
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.trust.identity import Identity, current
 from limbeck_server.trust.paths import AllowedRoots

@@ -14,8 +14,8 @@ import grpc
 
 from limbeck.errors import DataError
 from limbeck_server.rpc import sets_pb2
-from limbeck_server.store.base import FINAL, Job, JobState, SetRecord, StoredImage
 from limbeck_server.store.blobs import Blobs
+from limbeck_server.store.records import FINAL, Job, JobState, SetRecord, StoredImage
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.wire.refusal import Refusal, RefusedError, RequestError, Violation
 from limbeck_server.wire.sets import image_message

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 
 import grpc
 
@@ -15,7 +17,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Ends calls whose handlers raise with what `wire.status` says of the exception. The innermost interceptor.
 
     Requests that are too long, or no messages, reach no handler.
+
+    Args:
+        root: The server's folder, of which messages say nothing.
     """
+
+    def __init__(self, root: Path) -> None:
+        """Keep the folder."""
+        self._told = partial(errors_told, root=root)
 
     async def intercept_service(
         self,
@@ -23,4 +32,4 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
         handler = await continuation(handler_call_details)
-        return handler and around(read_carefully(handler_call_details.method, handler), errors_told)
+        return handler and around(read_carefully(handler_call_details.method, handler), self._told)

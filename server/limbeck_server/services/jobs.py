@@ -15,7 +15,8 @@ from limbeck_server.services.asked import asked_spec, refuse_unready
 from limbeck_server.services.paging import page_size, token_refused
 from limbeck_server.services.shared import SharedReads
 from limbeck_server.spec import Rules
-from limbeck_server.store.base import FINAL, Job, JobEvent, JobState, Store
+from limbeck_server.store.base import Store
+from limbeck_server.store.records import FINAL, Job, JobEvent, JobState
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.trust.identity import Identity, current
 from limbeck_server.wire.jobs import event_message, job_message, progress_message, state_of

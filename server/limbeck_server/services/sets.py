@@ -16,9 +16,10 @@ from limbeck_server.services.access import shown_owner, visible_job, visible_set
 from limbeck_server.services.archive import Part, archive_parts, chunks, file_parts, sha256_of, size_of
 from limbeck_server.services.images import images_of_job, images_of_set
 from limbeck_server.services.paging import page_after, page_size, token_refused
-from limbeck_server.store.base import SetRecord, Store
+from limbeck_server.store.base import Store
 from limbeck_server.store.blobs import Blobs
 from limbeck_server.store.errors import NotFoundError
+from limbeck_server.store.records import SetRecord
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.trust.identity import current
 from limbeck_server.wire.names import is_set_name, job_id, set_id
@@ -47,17 +48,17 @@ class DistilledSets(sets_pb2_grpc.DistilledSetServiceServicer):
         self, request: sets_pb2.GetDistilledSetRequest, context: grpc.aio.ServicerContext
     ) -> sets_pb2.GetDistilledSetResponse:
         record = await self._set(set_id(request.name))
-        return sets_pb2.GetDistilledSetResponse(distilled_set=set_message(record))
+        return sets_pb2.GetDistilledSetResponse(distilled_set=set_message(record.summary()))
 
     async def ListDistilledSets(
         self, request: sets_pb2.ListDistilledSetsRequest, context: grpc.aio.ServicerContext
     ) -> sets_pb2.ListDistilledSetsResponse:
         size, owner = page_size(request.page_size), shown_owner(current())
         with token_refused():
-            records, token = await self._store.run(
+            summaries, token = await self._store.run(
                 lambda store: store.distilled_sets(owner=owner, limit=size, after=request.page_token)
             )
-        return sets_pb2.ListDistilledSetsResponse(distilled_sets=map(set_message, records), next_page_token=token)
+        return sets_pb2.ListDistilledSetsResponse(distilled_sets=map(set_message, summaries), next_page_token=token)
 
     async def ListArtifacts(
         self, request: sets_pb2.ListArtifactsRequest, context: grpc.aio.ServicerContext

@@ -7,8 +7,9 @@ import re
 import shutil
 from pathlib import Path
 
-from limbeck_server.store.base import FINAL, Store
+from limbeck_server.store.base import Store
 from limbeck_server.store.errors import NotFoundError
+from limbeck_server.store.records import FINAL
 
 _log = logging.getLogger(__name__)
 

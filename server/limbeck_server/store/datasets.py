@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from limbeck_server.store.base import Dataset, SetRecord, Usage
 from limbeck_server.store.errors import QuotaError, RequestConflictError
 from limbeck_server.store.pages import number_before, page_of
-from limbeck_server.store.records import dataset_of, dataset_values, set_of
+from limbeck_server.store.records import Dataset, SetRecord, SetSummary, Usage
+from limbeck_server.store.rows import dataset_of, dataset_values, set_of, set_summary_of
 from limbeck_server.store.tables import Tables
 
 _CHANGEABLE = frozenset({"state", "path", "nbytes", "num_images", "num_classes", "received_nbytes", "failure"})
@@ -75,10 +75,10 @@ class SetTables(Tables):
 
     def distilled_sets(
         self, *, owner: str | None = None, limit: int = 50, after: str = ""
-    ) -> tuple[list[SetRecord], str]:
+    ) -> tuple[list[SetSummary], str]:
         query = ("distilled_sets", owner)
         rows = self._ledger.rows("page_of_sets", before=number_before(after, query), owner=owner, limit=limit + 1)
-        return page_of(rows, limit, query, set_of)
+        return page_of(rows, limit, query, set_summary_of)
 
     def delete_distilled_set(self, distilled_set: str) -> None:
         with self._change():

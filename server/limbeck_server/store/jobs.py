@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from sqlite3 import Row
 
-from limbeck_server.store.base import FINAL, PREPARE, Job, JobEvent, JobState, Json, StoredImage
 from limbeck_server.store.errors import NotFinishedError, QuotaError, RequestConflictError
 from limbeck_server.store.pages import number_before, page_of
-from limbeck_server.store.records import event_of, image_of, job_of, text_of
+from limbeck_server.store.records import FINAL, PREPARE, Job, JobEvent, JobState, Json, StoredImage
+from limbeck_server.store.rows import event_of, image_of, job_of, text_of
 from limbeck_server.store.tables import Tables
 
 

@@ -1,137 +1,273 @@
-"""Rows of the ledger as the contract's records."""
+"""What the ledger remembers, as records: jobs, units, leases, images, events, datasets and distilled sets."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from limbeck_server.store.base import (
-    Dataset,
-    DatasetState,
-    Failure,
-    FinishedUnit,
-    Job,
-    JobEvent,
-    JobState,
-    LeasedUnit,
-    SetRecord,
-    StoredImage,
-)
+Json = Mapping[str, Any]
+"""A JSON object."""
+
+PREPARE = -1
+"""The index of the unit that checks a job's images and counts its units."""
+PUBLISH = -2
+"""The index of the unit that puts the finished set in its place."""
 
 
-def text_of(value: Any) -> str:
-    """JSON as it is stored: ASCII, since the name of a file on a disk need not be Unicode."""
-    return json.dumps(value, separators=(",", ":"))
+class JobState(StrEnum):
+    """Where a job stands. The last three are final."""
+
+    PENDING = "pending"  # acknowledged; no worker has begun
+    PREPARING = "preparing"
+    RUNNING = "running"
+    PUBLISHING = "publishing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
-def job_of(row: sqlite3.Row) -> Job:
-    """A row of `job`."""
-    return Job(
-        id=row["id"],
-        owner=row["owner"],
-        kind=row["kind"],
-        spec=json.loads(row["spec"]),
-        state=JobState(row["state"]),
-        priority=row["priority"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        num_units=row["num_units"],
-        finished_units=row["finished_units"],
-        num_images=row["num_images"],
-        finished_images=row["finished_images"],
-        waiting_for=row["waiting_for"],
-        cancel_requested=bool(row["cancel_requested"]),
-        failure=_failure_of(row),
-        prepared=_json_of(row["prepared"]),
-        result=_json_of(row["result"]),
-        distilled_set=row["distilled_set"],
-        sequence=row["sequence"],
-    )
+FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
-def event_of(row: sqlite3.Row) -> JobEvent:
-    """A row of `event`."""
-    return JobEvent(row["job"], row["sequence"], row["at"], row["kind"], json.loads(row["detail"]))
+class DatasetState(StrEnum):
+    """Where a dataset stands."""
+
+    UPLOADING = "uploading"
+    CHECKING = "checking"  # whole; being unpacked and its images opened
+    READY = "ready"
+    FAILED = "failed"
 
 
-def image_of(row: sqlite3.Row) -> StoredImage:
-    """A row of `image`."""
-    return StoredImage(row["label"], row["position"], row["digest"], row["nbytes"], json.loads(row["row"]))
+@dataclass(frozen=True)
+class Failure:
+    """Why something failed.
+
+    Args:
+        reason: A word in UPPER_SNAKE_CASE for programs, such as DATA_ERROR.
+        message: For people; what was asked, what was found, what would work.
+    """
+
+    reason: str
+    message: str
 
 
-def leased_unit_of(row: sqlite3.Row) -> LeasedUnit:
-    """A row of `unit` that is to be done."""
-    return LeasedUnit(row["number"], tuple(json.loads(row["class_ids"])), row["checkpoint"])
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job as the ledger has it.
+
+    Args:
+        id: 32 hexadecimal digits.
+        owner: The name of the token that created it; "" where none are asked for.
+        kind: "distill" or "evaluate".
+        spec: What was asked, validated (`spec.JobSpec`, as JSON).
+        state: Where it stands.
+        priority: Higher goes first; equal ones take turns.
+        created_at, started_at, finished_at: Seconds since 1970, by the server's clock; for people only.
+        num_units, finished_units: The method's own units; 0 until it is prepared.
+        num_images, finished_images: Of the set that is made.
+        waiting_for: What keeps it from going on, such as a full disk; "" if nothing does.
+        cancel_requested: Somebody asked for its end, which comes within a step.
+        failure: Why it failed.
+        prepared: What `PREPARE` found: header, class names and folders, plan, layout, skipped images.
+        result: What it came to: measured memory, or an evaluation's figures.
+        distilled_set: The id of the set that it made, once published.
+        sequence: Of its last event.
+    """
+
+    id: str
+    owner: str
+    kind: str
+    spec: Json
+    state: JobState
+    priority: int = 0
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    num_units: int = 0
+    finished_units: int = 0
+    num_images: int = 0
+    finished_images: int = 0
+    waiting_for: str = ""
+    cancel_requested: bool = False
+    failure: Failure | None = None
+    prepared: Json | None = None
+    result: Json | None = None
+    distilled_set: str | None = None
+    sequence: int = 0
 
 
-def finished_unit_of(row: sqlite3.Row, images: tuple[StoredImage, ...]) -> FinishedUnit:
-    """A row of `unit` that is done, with its images."""
-    return FinishedUnit(row["number"], images, row["arrays"], _json_of(row["result"]))
+@dataclass(frozen=True)
+class JobEvent:
+    """Something that happened to a job and is remembered.
+
+    Args:
+        job: The job's id.
+        sequence: 1, 2, 3, … within the job, without a gap.
+        at: Seconds since 1970.
+        kind: "state" (detail: state, waiting_for, failure), "plan" (the plan), "out_of_memory" (bucket, was, reason),
+            "unit" (index, finished_units, num_units, images: labels and positions), "retry" (index, reason),
+            "checkpoint" (index).
+        detail: What belongs to the kind.
+    """
+
+    job: str
+    sequence: int
+    at: float
+    kind: str
+    detail: Json
 
 
-def dataset_of(row: sqlite3.Row) -> Dataset:
-    """A row of `dataset`."""
-    return Dataset(
-        id=row["id"],
-        owner=row["owner"],
-        display_name=row["display_name"],
-        path=row["path"],
-        uploaded=bool(row["uploaded"]),
-        state=DatasetState(row["state"]),
-        nbytes=row["nbytes"],
-        num_images=row["num_images"],
-        num_classes=row["num_classes"],
-        digest=row["digest"],
-        received_nbytes=row["received_nbytes"],
-        created_at=row["created_at"],
-        failure=_failure_of(row),
-    )
+@dataclass(frozen=True)
+class UnitSpec:
+    """A unit of a job: the classes whose images it makes, and how many those are."""
+
+    index: int
+    class_ids: tuple[int, ...]
+    num_images: int
 
 
-def dataset_values(dataset: Dataset) -> dict[str, Any]:
-    """A dataset as the values of its row."""
-    return {
-        "id": dataset.id,
-        "owner": dataset.owner,
-        "display_name": dataset.display_name,
-        "path": dataset.path,
-        "uploaded": dataset.uploaded,
-        "state": dataset.state.value,
-        "nbytes": dataset.nbytes,
-        "num_images": dataset.num_images,
-        "num_classes": dataset.num_classes,
-        "digest": dataset.digest,
-        "received_nbytes": dataset.received_nbytes,
-        "created_at": dataset.created_at,
-        **failure_values(dataset.failure),
-    }
+@dataclass(frozen=True)
+class LeasedUnit:
+    """A unit that a worker holds, with the address of the last state that an earlier holder kept."""
+
+    index: int
+    class_ids: tuple[int, ...] = ()
+    checkpoint: str | None = None
 
 
-def failure_values(failure: Failure | None) -> dict[str, str | None]:
-    """A failure as the values of its two columns."""
-    if failure is None:
-        return {"failure_reason": None, "failure_message": None}
-    message = failure.message.encode("utf-8", "backslashreplace").decode()  # it may name a file that is not Unicode
-    return {"failure_reason": failure.reason, "failure_message": message}
+@dataclass(frozen=True)
+class Lease:
+    """A worker's claim on some units of one job. Without its token nothing is taken from the worker."""
+
+    token: str
+    worker: str
+    job: Job
+    units: tuple[LeasedUnit, ...]
 
 
-def set_of(row: sqlite3.Row) -> SetRecord:
-    """A row of `distilled_set`."""
-    return SetRecord(
-        id=row["id"],
-        job=row["job"],
-        owner=row["owner"],
-        path=row["path"],
-        files={path: (digest, nbytes) for path, (digest, nbytes) in json.loads(row["files"]).items()},
-        created_at=row["created_at"],
-    )
+@dataclass(frozen=True)
+class StoredImage:
+    """One finished image of a job.
+
+    Args:
+        label: Its class.
+        position: 0..ipc-1 in its class; with the label it is the image's name in the job, and exactly one has it.
+        digest: SHA-256 of the PNG file, its address among the blobs.
+        nbytes: The file's length.
+        row: Its row of metadata.jsonl.
+    """
+
+    label: int
+    position: int
+    digest: str
+    nbytes: int
+    row: Json
 
 
-def _failure_of(row: sqlite3.Row) -> Failure | None:
-    return None if row["failure_reason"] is None else Failure(row["failure_reason"], row["failure_message"])
+@dataclass(frozen=True)
+class FinishedUnit:
+    """What a worker made of a unit: its images are among the blobs already.
+
+    Args:
+        index: Which.
+        images: All of them.
+        arrays: The address of what was made beside images, sealed (`limbeck.data.arrays_file`); None if nothing was.
+        result: An evaluation's figures.
+    """
+
+    index: int
+    images: tuple[StoredImage, ...] = ()
+    arrays: str | None = None
+    result: Json | None = None
 
 
-def _json_of(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Real images that jobs may use.
+
+    Args:
+        id: 32 hexadecimal digits.
+        owner: The name of the token that brought it.
+        display_name: What its owner calls it.
+        path: Where it lies: a folder below an allowed root, or where an upload was unpacked.
+        uploaded: Whether the server owns its files, and removes them with it.
+        state: Where it stands.
+        nbytes: Its files' size; of an upload that is under way, what it will be.
+        num_images, num_classes: Once it is ready.
+        digest: SHA-256 of the file that was uploaded.
+        received_nbytes: Of an upload: how much is safe on disk; the next chunk begins here.
+        created_at: Seconds since 1970.
+        failure: Why it cannot be used.
+    """
+
+    id: str
+    owner: str
+    display_name: str
+    path: str
+    uploaded: bool
+    state: DatasetState
+    nbytes: int = 0
+    num_images: int = 0
+    num_classes: int = 0
+    digest: str = ""
+    received_nbytes: int = 0
+    created_at: float
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetRecord:
+    """A distilled set that a job published.
+
+    Args:
+        id: 32 hexadecimal digits.
+        job: The job that made it.
+        owner: Of the job.
+        path: Its folder.
+        files: Every file's path within the folder, with SHA-256 and length.
+        created_at: Seconds since 1970.
+    """
+
+    id: str
+    job: str
+    owner: str
+    path: str
+    files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    created_at: float
+
+    def summary(self) -> SetSummary:
+        """The same without its files."""
+        nbytes = sum(nbytes for _, nbytes in self.files.values())
+        return SetSummary(self.id, self.job, self.owner, len(self.files), nbytes, self.created_at)
+
+
+@dataclass(frozen=True)
+class SetSummary:
+    """A distilled set as a page of many has it: without its files, of which there can be many.
+
+    Args:
+        id, job, owner, created_at: As in `SetRecord`.
+        num_files, nbytes: Its files, and their length together.
+    """
+
+    id: str
+    job: str
+    owner: str
+    num_files: int
+    nbytes: int
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an owner has now, to be held against a quota.
+
+    Args:
+        unfinished_jobs: Jobs that are not final.
+        dataset_nbytes: What was uploaded; folders that were only registered do not count.
+    """
+
+    unfinished_jobs: int
+    dataset_nbytes: int

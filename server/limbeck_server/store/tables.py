@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from sqlite3 import Row
 
-from limbeck_server.store.base import Failure, Job, JobEvent, JobState, Json
 from limbeck_server.store.errors import InUseError, NotFoundError
 from limbeck_server.store.ledger import Ledger
-from limbeck_server.store.records import failure_values, job_of, text_of
+from limbeck_server.store.records import Failure, Job, JobEvent, JobState, Json
+from limbeck_server.store.rows import failure_values, job_of, text_of
 
 
 class Tables:

@@ -8,7 +8,8 @@ from itertools import groupby
 from sqlite3 import Row
 from typing import Any
 
-from limbeck_server.store.base import (
+from limbeck_server.store.errors import ImageTakenError, LeaseLostError
+from limbeck_server.store.records import (
     FINAL,
     PREPARE,
     PUBLISH,
@@ -22,8 +23,7 @@ from limbeck_server.store.base import (
     StoredImage,
     UnitSpec,
 )
-from limbeck_server.store.errors import ImageTakenError, LeaseLostError
-from limbeck_server.store.records import finished_unit_of, image_of, leased_unit_of, text_of
+from limbeck_server.store.rows import finished_unit_of, image_of, leased_unit_of, text_of
 from limbeck_server.store.tables import Tables
 
 

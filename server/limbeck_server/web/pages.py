@@ -12,8 +12,8 @@ import limbeck
 from limbeck.errors import ConfigError, LimbeckError
 from limbeck_server.operations.metrics import CONTENT_TYPE, Metrics
 from limbeck_server.operations.state import ServerState
-from limbeck_server.store.base import FINAL, Job
 from limbeck_server.store.errors import NotFoundError, StoreError
+from limbeck_server.store.records import FINAL, Job
 from limbeck_server.trust.authorization import Tokens
 from limbeck_server.web import words
 from limbeck_server.web.bars import memory_bar

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from limbeck_server.store.base import Job, JobEvent, StoredImage
 from limbeck_server.store.blobs import Blobs
 from limbeck_server.store.errors import NotFoundError
+from limbeck_server.store.records import Job, JobEvent, StoredImage
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.trust.identity import Identity
 from limbeck_server.workers.handle import WorkerHandle

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from limbeck.budget import format_nbytes
-from limbeck_server.store.base import JobEvent
+from limbeck_server.store.records import JobEvent
 
 _LONGEST = 4000
 

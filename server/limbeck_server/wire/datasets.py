@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from limbeck_server.rpc import datasets_pb2
-from limbeck_server.store.base import Dataset
+from limbeck_server.store.records import Dataset
 from limbeck_server.wire.jobs import failure_message
 from limbeck_server.wire.names import dataset_name
 from limbeck_server.wire.times import timestamp_of

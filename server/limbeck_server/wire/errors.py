@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
@@ -11,6 +12,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from limbeck.errors import LimbeckError
+from limbeck_server.wire.places import without_root
 from limbeck_server.wire.refusal import Refusal
 from limbeck_server.wire.status import DETAILS_KEY, refusal_from, refusal_of, status_of
 
@@ -23,14 +25,19 @@ async def abort(context: grpc.aio.ServicerContext, refusal: Refusal) -> NoReturn
 
 
 @asynccontextmanager
-async def errors_told(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
-    """Turn an exception of the block into the call's status. A cancellation passes, and so does an earlier abort."""
+async def errors_told(context: grpc.aio.ServicerContext, root: Path) -> AsyncIterator[None]:
+    """Turn an exception of the block into the call's status. A cancellation passes, and so does an earlier abort.
+
+    Args:
+        context: Of the call.
+        root: The server's folder, which callers need not know.
+    """
     try:
         yield
     except grpc.aio.AbortError:
         raise
     except Exception as error:
-        await abort(context, refusal_of(error))
+        await abort(context, without_root(refusal_of(error), root))
 
 
 class RemoteError(LimbeckError):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from limbeck_server.rpc import failure_pb2, jobs_pb2
-from limbeck_server.store.base import Failure, Job, JobEvent, JobState
+from limbeck_server.store.records import Failure, Job, JobEvent, JobState
 from limbeck_server.wire.names import job_name, set_name
 from limbeck_server.wire.plans import plan_message
 from limbeck_server.wire.specs import spec_message

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from limbeck_server.rpc import sets_pb2
-from limbeck_server.store.base import SetRecord, StoredImage
+from limbeck_server.store.records import SetSummary, StoredImage
 from limbeck_server.wire.names import job_name, set_name
 from limbeck_server.wire.structs import struct_of
 from limbeck_server.wire.text import valid_text
 from limbeck_server.wire.times import timestamp_of
 
 
-def set_message(record: SetRecord) -> sets_pb2.DistilledSet:
+def set_message(summary: SetSummary) -> sets_pb2.DistilledSet:
     """A distilled set, without its files, of which there can be many."""
     return sets_pb2.DistilledSet(
-        name=set_name(record.id),
-        owner=record.owner,
-        job=job_name(record.job),
-        create_time=timestamp_of(record.created_at),
-        num_files=len(record.files),
-        nbytes=sum(nbytes for _, nbytes in record.files.values()),
+        name=set_name(summary.id),
+        owner=summary.owner,
+        job=job_name(summary.job),
+        create_time=timestamp_of(summary.created_at),
+        num_files=summary.num_files,
+        nbytes=summary.nbytes,
     )
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from limbeck_server.rpc import worker_pb2
-from limbeck_server.store.base import Lease
+from limbeck_server.store.records import Lease
 
 
 class WorkerState(StrEnum):

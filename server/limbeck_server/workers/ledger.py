@@ -7,12 +7,16 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from limbeck.errors import LimbeckError
 from limbeck_server.rpc import worker_pb2
 from limbeck_server.spec import parse
-from limbeck_server.store.base import (
+from limbeck_server.store.base import Store
+from limbeck_server.store.errors import NotFoundError, StoreFullError, StoreReadOnlyError
+from limbeck_server.store.records import (
     FINAL,
     PUBLISH,
     Failure,
@@ -21,14 +25,13 @@ from limbeck_server.store.base import (
     JobState,
     Lease,
     SetRecord,
-    Store,
     StoredImage,
     UnitSpec,
 )
-from limbeck_server.store.errors import NotFoundError, StoreFullError, StoreReadOnlyError
 from limbeck_server.store.threaded import ThreadedStore
 from limbeck_server.trust.paths import AllowedRoots
 from limbeck_server.wire.names import dataset_id, is_set_name, set_id
+from limbeck_server.wire.places import text_without_root
 
 _log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 2.0
@@ -42,12 +45,14 @@ class WorkLedger:
     Args:
         store: The ledger.
         roots: Where registered datasets must lie, still.
+        root: The server's folder, of which jobs say nothing.
     """
 
-    def __init__(self, store: ThreadedStore, roots: AllowedRoots) -> None:
+    def __init__(self, store: ThreadedStore, roots: AllowedRoots, root: Path) -> None:
         """Nothing is wrong."""
         self._store = store
         self._roots = roots
+        self._root = root
         self.trouble = ""
         """Why the ledger takes nothing at the moment; "" if it does."""
         self.peaks: dict[str, int] = {}
@@ -139,15 +144,18 @@ class WorkLedger:
 
     async def free(self, token: str, *, retry: str, max_attempts: int) -> Job:
         """End a lease; `retry` says why its holder failed, "" if it did not."""
-        return await self._insist(lambda store: store.free(token, retry=retry, max_attempts=max_attempts))
+        told = text_without_root(retry, self._root)
+        return await self._insist(lambda store: store.free(token, retry=told, max_attempts=max_attempts))
 
     async def fail(self, token: str, failure: Failure) -> Job:
         """End a lease and its job."""
-        return await self._insist(lambda store: store.fail(token, failure))
+        told = replace(failure, message=text_without_root(failure.message, self._root))
+        return await self._insist(lambda store: store.fail(token, told))
 
     async def set_waiting(self, job: str, reason: str) -> None:
         """Say what keeps a job from going on."""
-        await self._insist(lambda store: store.set_waiting(job, reason))
+        told = text_without_root(reason, self._root)
+        await self._insist(lambda store: store.set_waiting(job, told))
 
     async def free_all(self) -> int:
         """Free what the front before this one had leased."""

@@ -13,7 +13,7 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ from limbeck.errors import LimbeckError
 from limbeck_server.engines.front import WorkerLostError
 from limbeck_server.operations.tracing import Tracing
 from limbeck_server.rpc import worker_pb2, worker_pb2_grpc
-from limbeck_server.store.base import FINAL, Failure, Lease
 from limbeck_server.store.errors import ImageTakenError, LeaseLostError, NotFoundError
+from limbeck_server.store.records import FINAL, Failure, Lease
 from limbeck_server.workers.calls import PoolCalls, answer
 from limbeck_server.workers.config import WorkerConfig
 from limbeck_server.workers.handle import WorkerHandle, WorkerState
@@ -82,7 +82,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         root: The server's folder.
         socket: The Unix socket on which this service is served.
         devices: What workers run on, one worker each.
-        config: How they work.
+        config: How one works, given its device.
         policy: How they are used.
         events: Who is told.
         tracing: Makes spans of units and jobs.
@@ -95,7 +95,7 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         root: Path,
         socket: Path,
         devices: Sequence[str],
-        config: WorkerConfig,
+        config: Callable[[str], WorkerConfig],
         policy: PoolPolicy,
         events: PoolEvents,
         tracing: Tracing,
@@ -183,7 +183,8 @@ class WorkerPool(worker_pb2_grpc.WorkerServiceServicer):
         if handle is None or handle.state is not WorkerState.STARTING:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"no worker '{hello.worker}' is waited for")
             return
-        yield worker_pb2.WorkResponse(welcome=worker_pb2.Welcome(config_json=json.dumps(asdict(self._config))))
+        config = asdict(self._config(handle.device))
+        yield worker_pb2.WorkResponse(welcome=worker_pb2.Welcome(config_json=json.dumps(config)))
         handle.state = WorkerState.IDLE
         _log.info("worker_ready worker=%s device=%s pid=%d", handle.worker, handle.device, hello.pid)
         self._soon(self._give(handle))

@@ -27,8 +27,8 @@ from limbeck_server.engines.table import EngineTable
 from limbeck_server.operations.logs import log_fields
 from limbeck_server.rpc import worker_pb2
 from limbeck_server.spec import DistillSpec, EvaluateSpec, Places, parse
-from limbeck_server.store.base import PREPARE, PUBLISH
 from limbeck_server.store.blobs import Blobs
+from limbeck_server.store.records import PREPARE, PUBLISH
 from limbeck_server.wire.text import valid_text
 from limbeck_server.workers.config import WorkerConfig
 from limbeck_server.workers.distilling import Distilling

@@ -119,6 +119,22 @@ def test_a_set_is_fetched_once(server: Served, tmp_path: Path) -> None:
     assert (again.code, "never writes over" in again.error["message"]) == (7, True)
 
 
+def test_a_job_that_is_deleted_is_not_listed_any_more_and_its_set_stays(server: Served) -> None:
+    name = submitted(server, "--wait")
+    done = jobs(server, "delete", name.partition("/")[2])
+    assert done.code == 0, done.err
+    assert name not in [event["name"] for event in jobs(server, "list", "--json").events]
+    with Client(server.address) as client:
+        assert name in [found.job for found in client.distilled_sets()]
+
+
+def test_a_job_that_runs_is_not_deleted(tmp_path: Path) -> None:
+    with served(tmp_path, allowed=0) as server:
+        name = submitted(server)
+        done = jobs(server, "delete", name, "--json")
+        assert (done.code, done.error["type"]) == (9, "StateError")
+
+
 def test_a_job_that_is_cancelled_while_it_is_watched_ends_the_watching(tmp_path: Path) -> None:
     with served(tmp_path, allowed=0) as server:
         name = submitted(server)
@@ -139,8 +155,8 @@ def test_ctrl_c_ends_the_watching_and_not_the_job(tmp_path: Path) -> None:
         watching = start("jobs", "watch", name, "--server", server.address, "--json")
         wait_for(watching, [("state", "running")])
         watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=60)
-        assert watching.returncode == 130
+        _, err = watching.communicate(timeout=60)
+        assert watching.returncode == 130, err
         with Client(server.address) as client:
             assert not client.job(name).cancel_requested
 

@@ -16,7 +16,8 @@ from limbeck.errors import OutputError
 from limbeck_server.client import AsyncClient, Client, Connection, Job, ServerError
 from limbeck_server.rpc import sets_pb2_grpc
 from limbeck_server.services.sets import DistilledSets
-from limbeck_server.store.base import SetRecord, Store
+from limbeck_server.store.base import Store
+from limbeck_server.store.records import SetRecord
 from support.cli import files_of
 from support.flaky import flaky
 from support.served import Served
@@ -110,7 +111,8 @@ def test_two_processes_do_not_write_one_folder(client: Client, done: Job, tmp_pa
 def test_sets_are_listed_and_deleted(server: Served, client: Client) -> None:
     job = client.wait(client.submit("random", server.dataset))
     made = next(found for found in client.distilled_sets() if found.job == job.name)
-    assert (made.name, client.distilled_set(made).num_files) == (client.set_of(job), 7)
+    assert (made.name, made.num_files) == (client.set_of(job), 7)
+    assert client.distilled_set(made) == made
     client.delete(made)
     assert made.name not in {found.name for found in client.distilled_sets()}
 

@@ -16,7 +16,7 @@ import pytest
 from limbeck import __version__
 from limbeck.errors import ConfigError, LimbeckError
 from limbeck_server.client import Client, Job, JobError, MissingError, RequestError, StateError, UnreachableError
-from limbeck_server.store.base import JobState
+from limbeck_server.store.records import JobState
 from support.flaky import flaky
 from support.served import NAMES, Served, served
 

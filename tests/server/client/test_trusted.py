@@ -78,7 +78,9 @@ def test_a_client_that_cannot_show_or_check_a_certificate_is_not_connected(
         "another authority": Tls(Authority(tmp_path, "other").certificate, trusted.mine.certificate, trusted.mine.key),
         "no TLS": None,
     }[tls]
-    with Client(trusted.address, tls=given, timeout_seconds=1) as client, pytest.raises(UnreachableError):
+    asked = f"over TLS, trusting {given.ca}" if given else "without TLS"
+    unreachable = pytest.raises(UnreachableError, match=f"was asked {asked}; .* give the authority")
+    with Client(trusted.address, tls=given, timeout_seconds=1) as client, unreachable:
         client.server_info()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from limbeck.errors import DataError
 from limbeck_server.client import Client, RequestError
-from limbeck_server.store.base import DatasetState
+from limbeck_server.store.records import DatasetState
 from support.flaky import flaky
 from support.served import Served
 from support.uploads import pictures, write_files

@@ -9,7 +9,7 @@ import pytest
 
 from limbeck_server.datasets.folders import DatasetFolders
 from limbeck_server.datasets.sweep import sweep
-from limbeck_server.store.base import Dataset, DatasetState
+from limbeck_server.store.records import Dataset, DatasetState
 from limbeck_server.store.sqlite import SqliteStore
 
 ID = "0123456789abcdef0123456789abcdef"

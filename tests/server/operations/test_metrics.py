@@ -11,7 +11,7 @@ parser = pytest.importorskip("prometheus_client.parser", reason="the server extr
 
 from limbeck_server.operations.metrics import Metrics, Rate  # noqa: E402
 from limbeck_server.operations.rpc_metrics import RpcMetrics  # noqa: E402
-from limbeck_server.store.base import JobState  # noqa: E402
+from limbeck_server.store.records import JobState  # noqa: E402
 from limbeck_server.trust.authorization import Authorization  # noqa: E402
 from limbeck_server.trust.quotas import Streams  # noqa: E402
 from limbeck_server.trust.scopes import SCOPES  # noqa: E402

@@ -15,7 +15,7 @@ from opentelemetry.trace import StatusCode  # noqa: E402
 
 from limbeck.errors import ConfigError  # noqa: E402
 from limbeck_server.operations.tracing import OpenTelemetry, Tracing, link_job  # noqa: E402
-from limbeck_server.store.base import Failure, Job, JobState  # noqa: E402
+from limbeck_server.store.records import Failure, Job, JobState  # noqa: E402
 from support.echo import FAILING, OPEN, SERVER_STREAM, UNARY, ask, echo_server, run  # noqa: E402
 
 JOB = Job(

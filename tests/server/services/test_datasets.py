@@ -12,7 +12,7 @@ grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.datasets.limits import DatasetLimits  # noqa: E402
 from limbeck_server.rpc import datasets_pb2  # noqa: E402
-from limbeck_server.store.base import DatasetState  # noqa: E402
+from limbeck_server.store.records import DatasetState  # noqa: E402
 from limbeck_server.trust.identity import Identity, Quotas, Scope, including  # noqa: E402
 from support.serving import ID, fields_of, refused, run  # noqa: E402
 from support.uploads import (  # noqa: E402

@@ -8,7 +8,7 @@ import pytest
 grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.rpc import jobs_pb2, specs_pb2  # noqa: E402
-from limbeck_server.store.base import DatasetState  # noqa: E402
+from limbeck_server.store.records import DatasetState  # noqa: E402
 from limbeck_server.trust.identity import Identity, Quotas  # noqa: E402
 from limbeck_server.wire.structs import struct_of  # noqa: E402
 from support.services import jobs  # noqa: E402

@@ -9,7 +9,7 @@ import pytest
 grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.rpc import jobs_pb2  # noqa: E402
-from limbeck_server.store.base import Failure  # noqa: E402
+from limbeck_server.store.records import Failure  # noqa: E402
 from support.services import Steps, jobs  # noqa: E402
 from support.serving import (  # noqa: E402
     Backing,

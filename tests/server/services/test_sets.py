@@ -13,7 +13,7 @@ import pytest
 grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.rpc import sets_pb2  # noqa: E402
-from limbeck_server.store.base import SetRecord  # noqa: E402
+from limbeck_server.store.records import SetRecord  # noqa: E402
 from limbeck_server.trust.identity import Identity  # noqa: E402
 from support.services import a_set, sets  # noqa: E402
 from support.serving import (  # noqa: E402

@@ -9,8 +9,9 @@ import pytest
 grpc = pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.rpc import sets_pb2  # noqa: E402
-from limbeck_server.store.base import Failure, FinishedUnit, Store, StoredImage  # noqa: E402
+from limbeck_server.store.base import Store  # noqa: E402
 from limbeck_server.store.blobs import Blobs  # noqa: E402
+from limbeck_server.store.records import Failure, FinishedUnit, StoredImage  # noqa: E402
 from support.services import a_set, sets  # noqa: E402
 from support.serving import (  # noqa: E402
     ID,

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import support.store_child
-from limbeck_server.store.base import FINAL, JobState
 from limbeck_server.store.blobs import Blobs
 from limbeck_server.store.errors import StoreFullError
+from limbeck_server.store.records import FINAL, JobState
 from limbeck_server.store.sqlite import SqliteStore
 from support.disks import tiny_disk
 from support.stores import finish, lease, new_job, running_job, succeeded_job

@@ -20,7 +20,7 @@ if CHROMIUM is None:
     pytest.skip("Chromium is not installed (Debian: chromium)", allow_module_level=True)
 
 from limbeck_server.operations.state import Condition  # noqa: E402
-from limbeck_server.store.base import FinishedUnit  # noqa: E402
+from limbeck_server.store.records import FinishedUnit  # noqa: E402
 from limbeck_server.web.view import LedgerView, WorkerRow  # noqa: E402
 from support.echo import run  # noqa: E402
 from support.pages import job_with_images, shown_pages, stored_image  # noqa: E402

@@ -8,7 +8,7 @@ aiohttp = pytest.importorskip("aiohttp", reason="the server extra is not install
 pytest.importorskip("jinja2", reason="the server extra is not installed")
 
 from limbeck_server.operations.state import Condition  # noqa: E402
-from limbeck_server.store.base import Failure  # noqa: E402
+from limbeck_server.store.records import Failure  # noqa: E402
 from limbeck_server.web.view import WorkerRow  # noqa: E402
 from support.echo import run  # noqa: E402
 from support.pages import job_with_images, shown_pages  # noqa: E402

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from limbeck_server.store.base import JobEvent
+from limbeck_server.store.records import JobEvent
 from limbeck_server.web.words import cut, duration, moment, size, title, told
 
 

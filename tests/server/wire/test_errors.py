@@ -51,6 +51,17 @@ def test_an_exception_of_a_single_answer_arrives(tmp_path: Path) -> None:
     run(test())
 
 
+def test_where_the_server_keeps_things_is_not_said(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with serving(tmp_path, register) as backing:
+            stub = jobs_pb2_grpc.JobServiceStub(backing.channel)
+            name = f"{tmp_path}/datasets/1/train, nor in {tmp_path}"
+            error = await refused(stub.GetJob(jobs_pb2.GetJobRequest(name=name)))
+            assert str(error) == "there is no job datasets/1/train, nor in the server's folder"
+
+    run(test())
+
+
 def test_an_exception_of_a_stream_arrives_after_its_messages(tmp_path: Path) -> None:
     async def test() -> None:
         async with serving(tmp_path, register) as backing:

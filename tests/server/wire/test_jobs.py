@@ -5,14 +5,7 @@ import pytest
 pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck_server.rpc import datasets_pb2, jobs_pb2
-from limbeck_server.store.base import (
-    Dataset,
-    DatasetState,
-    Failure,
-    Job,
-    JobEvent,
-    JobState,
-)
+from limbeck_server.store.records import Dataset, DatasetState, Failure, Job, JobEvent, JobState
 from limbeck_server.wire.datasets import dataset_message
 from limbeck_server.wire.jobs import event_message, job_message, state_of, state_value
 

@@ -6,7 +6,11 @@ VALUES (:id, :job, :owner, :path, :files, :created_at);
 SELECT * FROM distilled_set WHERE id = :id;
 
 -- name: page_of_sets
-SELECT number, id, job, owner, path, '{}' AS files, created_at FROM distilled_set
+-- a file is stored as path: [digest, nbytes]
+SELECT number, id, job, owner, created_at,
+    (SELECT count(*) FROM json_each(files)) AS num_files,
+    (SELECT coalesce(sum(json_extract(value, '$[1]')), 0) FROM json_each(files)) AS nbytes
+FROM distilled_set
 WHERE number < :before AND (:owner IS NULL OR owner = :owner)
 ORDER BY number DESC
 LIMIT :limit;
