@@ -64,6 +64,12 @@ def test_a_file_that_exists_is_not_overwritten(photos: Path, tmp_path: Path) -> 
     assert (tmp_path / "m.jsonl").read_text() == "mine"
 
 
+def test_a_folder_that_is_not_there_is_said_before_anything_is_captioned(photos: Path, tmp_path: Path) -> None:
+    done = limbeck("caption", "--data", photos, "--out", tmp_path / "missing" / "m.jsonl", "--json")
+    assert (done.code, [event["event"] for event in done.events]) == (7, ["error"])
+    assert "missing is no folder" in done.error["message"]
+
+
 def test_an_endpoint_without_an_address_is_refused(photos: Path, tmp_path: Path) -> None:
     done = limbeck("caption", "--data", photos, "--out", tmp_path / "m.jsonl", "--by", "endpoint", "--json")
     assert done.code == 2

@@ -101,9 +101,11 @@ def make_method(name: str, *, ipc: int, seed: int = 0, preset: str = "default", 
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"setting '{place}' of method '{name}': {first['msg']}, got {first['input']!r}") from error
     for field in fields(made):  # type: ignore[arg-type]
-        if not _is_finite(getattr(made, field.name)):
-            found = getattr(made, field.name)
+        found = getattr(made, field.name)
+        if not _is_finite(found):
             raise ConfigError(f"setting '{field.name}' of method '{name}' must be finite, got {found}")
+        if isinstance(settings.get(field.name), bool) and not isinstance(found, bool):  # to pydantic, true is 1
+            raise ConfigError(f"setting '{field.name}' of method '{name}' is a number, got {settings[field.name]}")
     return made
 
 

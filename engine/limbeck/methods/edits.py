@@ -138,6 +138,8 @@ class EDITS:
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse small classes, images without a caption, a denoiser without prompts, and walks that cannot be."""
         refuse_small_classes(source, ipc=self.ipc)
+        if unknown := sorted(set(self.called) - set(source.class_names)):
+            raise ConfigError(f"called names the class '{unknown[0]}'; there is {', '.join(source.class_names)}"[:500])
         captions = self._captions()
         for class_id, name in enumerate(source.class_names):
             _texts(captions, name, source.names(class_id))

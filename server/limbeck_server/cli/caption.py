@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,8 @@ def caption(
     with reporting(as_json) as report:
         if out.exists():
             raise OutputError(f"{out} exists; move it away, or give another --out")
+        if not os.access(out.parent, os.W_OK):
+            raise OutputError(f"{out.parent} is no folder that can be written to; make it first, or give another --out")
         source = open_source(data, image_column=image_column, label_column=label_column)
         if by == "endpoint":
             names = {name: str(value) for name, value in parse_settings(called or [], option="--called").items()}

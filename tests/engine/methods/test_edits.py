@@ -168,6 +168,11 @@ def test_captions_may_call_a_class_by_another_name(source: ArraySource, tmp_path
     assert {row["prompt"] for row in rows(method(str(tmp_path / "m.jsonl"), called=called), source)} == {"a Hand"}
 
 
+def test_a_name_for_a_class_that_there_is_not_is_refused(source: ArraySource, captions: str) -> None:
+    with pytest.raises(ConfigError, match="called names the class 'paw'; there is class 0, class 1"):
+        method(captions, called={"paw": "hand"}).check(source, text_models())
+
+
 def test_captions_that_are_too_long_give_way_to_the_name(source: ArraySource, tmp_path: Path) -> None:
     names = [(name, source.class_names[class_id]) for class_id in range(2) for name in source.names(class_id)]
     write_captions(tmp_path / "m.jsonl", [(name, f"a {class_name} {'very ' * 12}long") for name, class_name in names])

@@ -32,6 +32,7 @@ def test_text_from_a_command_line_is_converted() -> None:
         ),
         ("d4m", "default", {"strength": "much"}, "setting 'strength' of method 'd4m': .*got 'much'"),
         ("d4m", "default", {"sampler": "euler"}, "setting 'sampler' of method 'd4m'"),
+        ("d4m", "default", {"num_steps": True}, "setting 'num_steps' of method 'd4m' is a number, got True"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(
