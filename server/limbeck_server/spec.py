@@ -129,7 +129,7 @@ class EvaluateSpec(_Spec):
     norm: Literal["instance", "batch"] | None = None
     width: int | None = Field(default=None, ge=1)
     teacher: str | None = None
-    baselines: list[Literal["random", "all"]] = Field(default_factory=list, max_length=2)
+    baselines: list[Literal["random", "all", "plain"]] = Field(default_factory=list, max_length=3)
     pack: str = "mini"
     heir_pack: str | None = None
     backend: BackendName = "onnxruntime"

@@ -108,6 +108,11 @@ def overridden(
     return replace(recipe, epochs=count, check_every=every, precision=precision)
 
 
+def without_augmentation(recipe: Recipe) -> Recipe:
+    """The same with every image shown as it is."""
+    return replace(recipe, crop_scale=(1.0, 1.0), flip=0.0, color_jitter=0.0, lighting=0.0, patches=1, cutmix_beta=None)
+
+
 def differences(published: Recipe, used: Recipe) -> Mapping[str, Mapping[str, object]]:
     """What was overridden: for each such number, the published one and the one that was used."""
     before, after = asdict(published), asdict(used)

@@ -10,8 +10,8 @@ from typing import Literal
 from limbeck.errors import ConfigError, DataError
 from limbeck.evaluate.feeds import Feed, HardFeed, StoredFeed, TaughtFeed
 from limbeck.evaluate.protocols import Protocol
-from limbeck.evaluate.ranking import Accuracies, label_robust_score
-from limbeck.evaluate.recipe import Recipe, differences, overridden
+from limbeck.evaluate.ranking import Accuracies, augmentation_robust_score, label_robust_score
+from limbeck.evaluate.recipe import Recipe, differences, overridden, without_augmentation
 from limbeck.evaluate.results import Evaluation, Run, Worth
 from limbeck.evaluate.students import Student
 from limbeck.evaluate.training import num_parameters, train
@@ -20,7 +20,9 @@ from limbeck.labels.relabel import relabel
 from limbeck.labels.stored import StoredLabels
 from limbeck.labels.teacher import Teacher, accuracy
 
-BASELINES = ("random", "all")
+BASELINES = ("random", "all", "plain")
+PLAIN = ", not augmented"
+"""Ends the name of what was trained on as it is."""
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -69,8 +71,9 @@ class Evaluator:
 
         Args:
             distilled: Sets that differ in their seed only.
-            real: The real training images; needed by the baselines.
-            baselines: "random": as many random real images, another draw for each run; "all": all of them.
+            real: The real training images; needed by "random" and "all".
+            baselines: "random": as many random real images, another draw for each run; "all": all of them; "plain": the
+                distilled and the random images once more without augmentation.
 
         Raises:
             DataError: The sets differ in size or classes.
@@ -83,14 +86,21 @@ class Evaluator:
             raise ConfigError("stored labels are for one distilled set; leave out the other sets and the baselines")
         if unknown := set(baselines) - set(BASELINES):
             raise ConfigError(f"unknown baseline '{sorted(unknown)[0]}'; there is {', '.join(BASELINES)}")
-        if baselines and real is None:
+        if "plain" in baselines and self.protocol.labels == "stored":
+            raise ConfigError("stored labels are of augmented images; leave out the baseline 'plain'")
+        if {"random", "all"} & set(baselines) and real is None:
             raise ConfigError("comparing with real images needs them: give --train")
         worths = [self.worth("distilled", distilled)]
+        draws = []
         if real is not None and "random" in baselines:
             draws = [real.random_subset(ipc=distilled[0].ipc, seed=seed) for seed in range(self.seeds)]
             worths.append(self.worth("random real", draws, one_run_each=True))
         if real is not None and "all" in baselines:
             worths.append(self.worth("all real", [real]))
+        if "plain" in baselines:
+            worths.append(self.worth(f"distilled{PLAIN}", distilled, augmented=False))
+            if draws:
+                worths.append(self.worth(f"random real{PLAIN}", draws, one_run_each=True, augmented=False))
         return Evaluation(
             protocol=self.protocol.name,
             student=self.student,
@@ -102,9 +112,13 @@ class Evaluator:
             scores=scores_of(worths, hard=self.protocol.labels == "hard"),
         )
 
-    def worth(self, trained_on: str, sets: Sequence[Pixels], *, one_run_each: bool = False) -> Worth:
+    def worth(
+        self, trained_on: str, sets: Sequence[Pixels], *, one_run_each: bool = False, augmented: bool = True
+    ) -> Worth:
         """Train on each of `sets` with every seed, or with `one_run_each` on the first with the first, and so on."""
         published, recipe = self.recipes(sets[0])
+        if not augmented:
+            recipe = without_augmentation(recipe)
         pairs = [
             (index, seed) for index in range(len(sets)) for seed in ([index] if one_run_each else range(self.seeds))
         ]
@@ -177,7 +191,8 @@ class Evaluator:
 def scores_of(worths: Sequence[Worth], *, hard: bool) -> dict[str, float]:
     """DD-Ranking's scores from mean best accuracies, as far as there is what they compare.
 
-    HLR and LRS compare hard labels, so they need a hard-label protocol and all real images; IOR needs random ones.
+    HLR and LRS compare hard labels, so they need a hard-label protocol and all real images; IOR needs random ones, and
+    ARS those and both without augmentation.
     """
     best = {worth.trained_on: worth.best[0] for worth in worths}
     scores: dict[str, float] = {}
@@ -185,7 +200,14 @@ def scores_of(worths: Sequence[Worth], *, hard: bool) -> dict[str, float]:
         scores["improvement_over_random"] = best["distilled"] - best["random real"]
     if hard and "all real" in best:
         scores["hard_label_recovery"] = best["all real"] - best["distilled"]
-    if len(scores) == 2:
+    if f"random real{PLAIN}" in best:
+        scores["augmentation_robust_score"] = augmentation_robust_score(
+            distilled_augmented=best["distilled"],
+            random_augmented=best["random real"],
+            distilled_plain=best[f"distilled{PLAIN}"],
+            random_plain=best[f"random real{PLAIN}"],
+        )
+    if {"improvement_over_random", "hard_label_recovery"} <= set(scores):
         scores["label_robust_score"] = label_robust_score(
             Accuracies(
                 real_hard=best["all real"],

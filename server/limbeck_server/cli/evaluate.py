@@ -51,8 +51,8 @@ def evaluate(
     baseline: Annotated[
         list[str] | None,
         typer.Option(
-            help="Train on real images too: random, as many, or all; may be repeated.",
-            metavar="random|all",
+            help="Train on real images too: random, as many, or all; plain: without augmentation too; may be repeated.",
+            metavar="random|all|plain",
             show_default=False,
         ),
     ] = None,

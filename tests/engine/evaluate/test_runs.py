@@ -127,6 +127,23 @@ def test_hard_labels_with_both_baselines_give_the_label_robust_score() -> None:
     assert scores["label_robust_score"] == pytest.approx(squashed(0.5 * 0.1 - 0.5 * 0.3))
 
 
+def test_images_as_they_are_give_the_augmentation_robust_score(sets: tuple[Pixels, ...]) -> None:
+    distilled, real, test = sets
+    found = evaluator(test, seeds=1).evaluate([distilled], real=real, baselines=["random", "plain"])
+    best = {one.trained_on: one.best[0] for one in found.worths}
+    gains = [best[f"distilled{end}"] - best[f"random real{end}"] for end in ("", ", not augmented")]
+    assert found.scores["augmentation_robust_score"] == pytest.approx(squashed(sum(gains) / 2))
+    plain = found.worths[2].recipe
+    assert (plain.crop_scale, plain.flip, plain.cutmix_beta) == ((1.0, 1.0), 0.0, None)
+
+
+def test_stored_labels_are_of_augmented_images(sets: tuple[Pixels, ...]) -> None:
+    distilled, _, test = sets
+    judge = evaluator(test, StoredSoftLabels(), teacher=ColorTeacher())
+    with pytest.raises(ConfigError, match="leave out the baseline 'plain'"):
+        judge.evaluate([distilled], baselines=["plain"])
+
+
 def test_soft_labels_give_no_score_that_compares_hard_ones() -> None:
     scores = scores_of([worth("distilled", 0.6), worth("random real", 0.5), worth("all real", 0.9)], hard=False)
     assert set(scores) == {"improvement_over_random"}
