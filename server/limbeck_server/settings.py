@@ -30,7 +30,8 @@ class ServerSettings(BaseModel):
         tls_certificate, tls_key: The server's certificate, PEM.
         tls_client_ca: Clients must have a certificate of this authority.
         reflection: Describe the services to whoever asks.
-        devices: One worker runs on each: "cpu" (again for more workers), "cuda:0", ….
+        devices: One worker runs on each: "cpu" (again for more workers), "cuda:0", …. Where there are both kinds, a job
+            repeated is not the same bytes: they do not round alike.
         threads: Threads of one engine on the CPU; None is one a core.
         backends: What jobs may ask for.
         packs: Folders that are packs, or have packs in them, beside the shipped ones.
