@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # The CPU build of torch is enough for every test; say TORCH="torch==2.13.0 --index-url …" to choose where from.
 TORCH ?= torch==2.13.0
+# How many tests run beside each other; many of them wait for processes of their own.
+JOBS ?= 2
 RUN := .venv/bin
 DEV := .venv-dev/bin
 TIMM_TESTS := tests/engine/export/test_backbone.py tests/engine/export/test_backbone_timm.py tests/engine/export/test_gradient_timm.py
@@ -15,11 +17,11 @@ demo: .venv/.ready  ## Distill Sign Language Digits on the shipped pack and show
 	@sh examples/demo.sh $(RUN)
 
 test: .venv-dev/.ready .venv-dev/timm/.ready  ## Every test
-	@$(DEV)/python -m pytest
+	@$(DEV)/python -m pytest -n $(JOBS) --dist loadfile
 	@PYTHONPATH=.venv-dev/timm $(DEV)/python -m pytest $(TIMM_TESTS)
 
 test-fast: .venv-dev/.ready .venv-dev/timm/.ready  ## The tests that take seconds
-	@$(DEV)/python -m pytest -m "not slow and not full_size"
+	@$(DEV)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not full_size"
 	@PYTHONPATH=.venv-dev/timm $(DEV)/python -m pytest -m "not slow and not full_size" $(TIMM_TESTS)
 
 test-full-size: .venv-dev/.ready .venv-dev/timm/.ready  ## Published networks at full size: gigabytes and many minutes
