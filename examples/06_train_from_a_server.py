@@ -1,6 +1,5 @@
 """Train on a distilled set while a server still makes it (needs the extras server and evaluate)."""
 
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,11 +11,10 @@ from torch.utils.data import DataLoader
 from limbeck.client import Client, DistilledDataset
 
 photos = Path(__file__).parent / "data/sign_digits/test"
-with socket.create_server(("127.0.0.1", 0)) as free:
-    address = f"127.0.0.1:{free.getsockname()[1]}"
 
 with tempfile.TemporaryDirectory() as folder:
-    # On another machine it would be running; the client waits until it answers.
+    # On another machine it would be running, at HOST:PORT; the client waits until it answers.
+    address = f"unix:{folder}/server.sock"
     command = [sys.executable, "-m", "limbeck_server.cli", "serve", "--root", f"{folder}/server"]
     server = subprocess.Popen([*command, "--address", address, "--metrics-address", ""], stderr=subprocess.DEVNULL)
     try:

@@ -1,8 +1,10 @@
 """The project's container files, parsed, and the linters that may be there to read them."""
 
 import inspect
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,9 +34,11 @@ def documents(path: Path) -> list[Any]:
 
 def run_tool(*command: str) -> subprocess.CompletedProcess[str]:
     """Run a linter that reads files and nothing else; the test is skipped where it is not installed."""
-    if shutil.which(command[0]) is None:
+    beside = str(Path(sys.executable).parent)  # the environment need not be activated
+    tool = shutil.which(command[0], path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    if tool is None:
         pytest.skip(f"{command[0]} is not installed")
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([tool, *command[1:]], capture_output=True, text=True, timeout=120, check=False)
 
 
 def flags_of_serve() -> set[str]:
