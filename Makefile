@@ -25,8 +25,8 @@ test-fast: .venv-dev/.ready .venv-dev/timm/.ready  ## The tests that take second
 	@PYTHONPATH=.venv-dev/timm $(DEV)/python -m pytest -m "not slow and not full_size" $(TIMM_TESTS)
 
 test-full-size: .venv-dev/.ready .venv-dev/timm/.ready  ## Published networks at full size: gigabytes and many minutes
-	@$(DEV)/python -m pytest -m full_size
-	@PYTHONPATH=.venv-dev/timm $(DEV)/python -m pytest -m full_size $(TIMM_TESTS)
+	@$(DEV)/python -m pytest --timeout=3600 -m full_size
+	@PYTHONPATH=.venv-dev/timm $(DEV)/python -m pytest --timeout=3600 -m full_size $(TIMM_TESTS)
 
 check: format lint layers types  ## Everything that reads the code without running it
 
