@@ -30,7 +30,7 @@ from limbeck.data.arrays_file import NamedArrays, from_npz, npz
 from limbeck.data.card import card
 from limbeck.data.layout import ARRAYS, FORMAT, MANIFEST, METADATA, SetManifest, read_manifest, read_rows
 from limbeck.data.naming import class_folders
-from limbeck.data.partial import PartialSet, Row
+from limbeck.data.partial import OnImage, PartialSet, Row
 from limbeck.data.preview import preview
 from limbeck.data.stored import StoredSource
 from limbeck.data.unit import EncodedUnit, UnitLayout, encode_png
@@ -135,14 +135,18 @@ class DistilledWriter:
         """
         self.store_unit(self.layout.encode(unit, images, class_ids, rows, arrays))
 
-    def store_unit(self, unit: EncodedUnit) -> None:
+    def store_unit(self, unit: EncodedUnit, *, on_image: OnImage = lambda done, total: None) -> None:
         """Store a unit that was encoded before, as by another process; when this returns, it survives a crash.
+
+        Args:
+            unit: Its images, as files.
+            on_image: Called after each; it may raise to stop, and nothing of the unit is kept then.
 
         Raises:
             OutputError: The disk is full or refuses, or the unit does not fit what was started.
         """
         self._refuse_misfit(unit)
-        self._partial.store(unit.index, unit.files, unit.rows, unit.arrays)
+        self._partial.store(unit.index, unit.files, unit.rows, unit.arrays, on_image=on_image)
         self._written |= {row["label"] for row in unit.rows}
 
     def write_checkpoint(self, unit: int, state: NamedArrays) -> None:

@@ -21,7 +21,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from limbeck.errors import DataError, OutputError
 
 Row = Mapping[str, Any]
 """What metadata.jsonl says of one image; `file_name` is `<class folder>/<file>`."""
+OnImage = Callable[[int, int], None]
+"""Told how many images of how many are done; it may raise to stop."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +95,13 @@ class PartialSet:
         return self._arrays
 
     def store(
-        self, unit: int, files: Mapping[str, bytes], rows: Sequence[Row], arrays: NamedArrays | None = None
+        self,
+        unit: int,
+        files: Mapping[str, bytes],
+        rows: Sequence[Row],
+        arrays: NamedArrays | None = None,
+        *,
+        on_image: OnImage = lambda done, total: None,
     ) -> None:
         """Write a unit, whole or not at all.
 
@@ -102,9 +110,11 @@ class PartialSet:
             files: The images by `file_name`. No other unit has images in the same class folders.
             rows: Their rows, with `file_name` and `sha256`.
             arrays: What it has beside images.
+            on_image: Called after each; it may raise to stop.
 
         Raises:
-            OutputError: The disk is full or refuses. What was written of this unit is removed.
+            OutputError: The disk is full or refuses. What was written of this unit is removed, as it is if `on_image`
+                raises.
         """
         staging, train = self.folder / "staging", self.set_folder / "train"
         class_folders = sorted({name.split("/")[0] for name in files})
@@ -113,8 +123,9 @@ class PartialSet:
                 staging.mkdir()
                 for class_folder in class_folders:
                     (staging / class_folder).mkdir()
-                for name, content in files.items():
+                for number, (name, content) in enumerate(files.items(), 1):
                     write_synced(staging / name, content)
+                    on_image(number, len(files))
                 for class_folder in class_folders:
                     sync_folder(staging / class_folder)
                     (staging / class_folder).rename(train / class_folder)
@@ -123,7 +134,7 @@ class PartialSet:
                 if arrays:
                     write_whole(self._beside(unit), sealed(arrays))
                 write_whole(self._record(unit), _dump({"unit": unit, "rows": list(rows), "arrays": bool(arrays)}))
-            except OSError:
+            except BaseException:
                 self._remove_torn()
                 raise
         self._units[unit] = tuple(rows)

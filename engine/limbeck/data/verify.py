@@ -10,13 +10,18 @@ from pathlib import Path
 from limbeck.data.decode import decode
 from limbeck.data.layout import MANIFEST, METADATA, read_manifest, read_rows
 from limbeck.data.naming import escaped
+from limbeck.data.partial import OnImage
 from limbeck.errors import DataError, UnreadableImagesError
 
 _SHOWN_PROBLEMS = 50
 
 
-def verify_distilled(folder: str | Path) -> int:
+def verify_distilled(folder: str | Path, *, on_image: OnImage = lambda done, total: None) -> int:
     """Check everything: digests, counts, that every image decodes, that nothing else lies in the set.
+
+    Args:
+        folder: The set.
+        on_image: Called before each; it may raise to stop.
 
     Returns:
         The number of images.
@@ -43,7 +48,8 @@ def verify_distilled(folder: str | Path) -> int:
         if name not in files or _digest(root / name) != digest
     ]
     rows = read_rows(root, manifest)
-    for row in rows:
+    for number, row in enumerate(rows, 1):
+        on_image(number, len(rows))
         name = f"train/{row['file_name']}"
         if name not in files:
             problems.append(f"{name}: it is missing")

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ class Distilling:
                 refuse_taken(out, resume=True)
         else:
             self._write(out, finished)
-        verify_distilled(out)
+        verify_distilled(out, on_image=partial(self._step, "verifying"))
         self._send(
             published=worker_pb2.Published(
                 lease=lease,
@@ -162,7 +163,7 @@ class Distilling:
         ) as writer:
             for number, (index, unit) in enumerate(sorted(finished.items())):
                 if index not in writer.finished_units():
-                    writer.store_unit(self._encoded(unit))
+                    writer.store_unit(self._encoded(unit), on_image=partial(self._step, "writing"))
                 self._step("publishing", number + 1, len(finished))
             writer.finish()
 

@@ -224,6 +224,22 @@ def test_resume_with_nothing_there_starts_afresh(tmp_path):
         assert (writer.resumed, writer.finished_units()) == (False, set())
 
 
+def test_a_unit_that_is_stopped_between_two_images_leaves_nothing(tmp_path):
+    seen = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append((done, total))
+        raise KeyboardInterrupt
+
+    with start(tmp_path / "out") as writer:
+        unit = writer.layout.encode(0, images_of(0), [0] * IPC, [{}] * IPC, {})
+        with pytest.raises(KeyboardInterrupt):
+            writer.store_unit(unit, on_image=stop)
+        assert (seen, writer.finished_units()) == ([(1, IPC)], set())
+        writer.store_unit(unit, on_image=lambda done, total: seen.append((done, total)))
+    assert seen[1:] == [(number, IPC) for number in range(1, IPC + 1)]
+
+
 def test_resume_finds_the_finished_units(tmp_path):
     with start(tmp_path / "out") as writer:
         write_unit(writer, 1)
@@ -371,7 +387,9 @@ def test_a_row_that_points_out_of_the_set_is_refused(tmp_path):
 
 
 def test_a_whole_set_is_verified_with_its_number_of_images(tmp_path):
-    assert verify_distilled(make(tmp_path / "out")) == 6
+    seen = []
+    assert verify_distilled(make(tmp_path / "out"), on_image=lambda done, total: seen.append((done, total))) == 6
+    assert seen == [(number, 6) for number in range(1, 7)]
 
 
 def test_every_problem_is_a_line(tmp_path):
