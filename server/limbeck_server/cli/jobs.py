@@ -143,10 +143,11 @@ def delete(
     Example: limbeck jobs delete jobs/0123456789abcdef0123456789abcdef --server gpu:50051
     """
     with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
-        name = named("jobs", job)
-        client.delete(name)
-        report.event("deleted", job=name)
-        report.say(f"{name} is forgotten")
+        found = client.job(named("jobs", job))  # nothing but a job: a set's name must not delete the set
+        client.delete(found)
+        report.event("deleted", job=found.name, distilled_set=found.distilled_set)
+        stays = f"; its set stays: {found.distilled_set}" if found.distilled_set else ""
+        report.say(f"{found.name} is forgotten{stays}")
 
 
 def logs(

@@ -60,6 +60,7 @@ def connected(
     Raises:
         ConfigError: gRPC is not installed, or the options do not fit together.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when it is imported; what matters comes as an error
     try:
         from limbeck_server.client import Client, Tls
     except ImportError as error:

@@ -58,7 +58,7 @@ def summary(job: Job) -> list[str]:
     """A job as a row of a table."""
     when = job.created_at.astimezone().strftime("%m-%d %H:%M") if job.created_at else ""
     what = job.spec.get("method") or job.spec.get("protocol") or "probe"
-    state = f"{job.state}, waits for {job.waiting_for}" if job.waiting_for else str(job.state)
+    state = f"{job.state}, waits: {job.waiting_for}" if job.waiting_for else str(job.state)
     return [job.name.removeprefix("jobs/"), when, str(what), state, f"{job.finished_images}/{job.num_images}"]
 
 
@@ -76,7 +76,7 @@ def _fields(event: Event) -> dict[str, Any]:
 def _state(detail: Mapping[str, Any]) -> str:
     text = str(detail["state"])
     if detail["waiting_for"]:
-        text += f", waits for {detail['waiting_for']}"
+        text += f", waits: {detail['waiting_for']}"
     if detail["failure"]:
         text += f": {detail['failure'].message}"
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +83,8 @@ class Connection:
             raise ConfigError("give a token or a file with one, not both")
         if self.insecure and self.tls is not None:
             raise ConfigError("certificates are of no use with insecure; leave one of them out")
+        if not re.search(r"^unix(-abstract)?:|:\d+$", self.address):
+            raise ConfigError(f"an address is host:port or unix:PATH, got '{self.address}'")
         if not self.timeout_seconds > 0:
             raise ConfigError(f"timeout_seconds must be above 0, got {self.timeout_seconds}")
 
@@ -101,8 +104,15 @@ class Connection:
     def described(self) -> str:
         """How the server is asked, for people whom it does not answer."""
         tls = self._tls()
-        asked = "without TLS" if tls is None else f"over TLS, trusting {tls.ca or 'the usual authorities'}"
-        return f"{self.address} was asked {asked}; of a certificate of its own, give the authority: Tls(ca=…), --ca"
+        if tls is None:
+            return (
+                f"{self.address} was asked without TLS: if it is there and speaks TLS, say whose signature its "
+                "certificate has (Tls(ca=…), --ca)"
+            )
+        return (
+            f"{self.address} was asked over TLS, trusting {tls.ca or 'the usual authorities'}: if it is there, its "
+            "certificate may have another signature (Tls(ca=…), --ca), or it speaks no TLS"
+        )
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes along with a call.

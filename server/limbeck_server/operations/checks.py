@@ -15,6 +15,7 @@ from limbeck_server.store.base import Store
 from limbeck_server.store.errors import StoreCorruptError, StoreError, StoreFullError, StoreReadOnlyError
 from limbeck_server.store.records import JobState
 from limbeck_server.store.threaded import ThreadedStore
+from limbeck_server.wire.places import text_without_root
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Checks:
         except StoreError as error:
             found = next(condition for kind, condition in _KINDS if isinstance(error, kind))
             self._metrics.store_failed(found.name)
-            self._state.enter(found, str(error))
+            self._state.enter(found, text_without_root(str(error), self._root))
             self._state.leave(*(condition for condition in _STORE_CONDITIONS if condition != found))
         else:
             self._state.leave(*_STORE_CONDITIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from limbeck_server.wire.refusal import Refusal
 
 def text_without_root(text: str, root: Path) -> str:
     """The text with paths below the server's folder as they are from there: "datasets/0123…/train"."""
-    return text.replace(f"{root}/", "").replace(str(root), "the server's folder")
+    if root == Path(root.anchor):
+        return text
+    whole = re.compile(rf"(?<![\w./-]){re.escape(str(root))}(?:(/)|(?![\w-]|\.\w))")
+    return whole.sub(lambda found: "" if found[1] else "the server's folder", text)
 
 
 def without_root(refusal: Refusal, root: Path) -> Refusal:

@@ -128,6 +128,16 @@ def test_a_job_that_is_deleted_is_not_listed_any_more_and_its_set_stays(server: 
         assert name in [found.job for found in client.distilled_sets()]
 
 
+@pytest.mark.parametrize("kind", ["distilled_set", "dataset"])
+def test_deleting_a_job_deletes_nothing_else(server: Served, kind: str) -> None:
+    name = submitted(server, "--wait")
+    with Client(server.address) as client:
+        other = client.set_of(name) if kind == "distilled_set" else server.dataset
+        done = jobs(server, "delete", other, "--json")
+        assert (done.code, done.error["type"]) == (2, "RequestError")
+        assert getattr(client, kind)(other).name == other
+
+
 def test_a_job_that_runs_is_not_deleted(tmp_path: Path) -> None:
     with served(tmp_path, allowed=0) as server:
         name = submitted(server)

@@ -34,6 +34,15 @@ def test_when_and_in_which_order_files_were_written_changes_nothing(tmp_path: Pa
     assert packed(first) == packed(second)
 
 
+def test_a_class_without_an_image_is_packed_too_so_that_it_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "photos/cat").mkdir(parents=True)
+    (tmp_path / "photos/cat/1.png").write_bytes(b"1")
+    (tmp_path / "photos/dog").mkdir()
+    write_zip(tmp_path / "photos", tmp_path / "photos.zip")
+    with zipfile.ZipFile(tmp_path / "photos.zip") as archive:
+        assert archive.namelist() == ["cat/1.png", "dog/"]
+
+
 def test_hidden_files_stay_out(tmp_path: Path) -> None:
     hidden = {".git/config": b"", "cat/.DS_Store": b""}
     assert packed(write_files(tmp_path / "a", {**FILES, **hidden})) == packed(write_files(tmp_path / "b", FILES))

@@ -79,7 +79,7 @@ def test_a_client_that_cannot_show_or_check_a_certificate_is_not_connected(
         "no TLS": None,
     }[tls]
     asked = f"over TLS, trusting {given.ca}" if given else "without TLS"
-    unreachable = pytest.raises(UnreachableError, match=f"was asked {asked}; .* give the authority")
+    unreachable = pytest.raises(UnreachableError, match=f"was asked {asked}: if it is there")
     with Client(trusted.address, tls=given, timeout_seconds=1) as client, unreachable:
         client.server_info()
 
