@@ -1,8 +1,9 @@
 """A process that puts blobs until it is killed, and says each address after it was told.
 
-    python blob_child.py FOLDER SEED
+    python blob_child.py FOLDER SEED [--asked]
 
-Every third is put in chunks, and all children put the same contents, so that they meet.
+With --asked it puts one for each line that it is sent. Every third is put in chunks, and all children put the same
+contents, so that they meet.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from limbeck_server.store.blobs import Blobs
 def main() -> None:
     """Work without end."""
     blobs, chosen = Blobs(Path(sys.argv[1])), random.Random(int(sys.argv[2]))
-    while True:
+    while "--asked" not in sys.argv or sys.stdin.readline():
         number = chosen.randrange(50)
         content = f"{number} ".encode() * 20_000
         middle = len(content) // 2

@@ -173,11 +173,17 @@ def test_processes_that_put_the_same_and_are_killed_leave_only_whole_files(blobs
 
 
 def test_collecting_beside_processes_that_put_takes_nothing_that_was_put_since(blobs: Blobs) -> None:
-    with subprocess.Popen([sys.executable, str(CHILD), str(blobs.folder), "1"], stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        for _ in range(20):
-            digest = child.stdout.readline().decode().strip()
+    command = [sys.executable, str(CHILD), str(blobs.folder)]
+    with (
+        subprocess.Popen([*command, "1"], stdout=subprocess.DEVNULL) as other,
+        subprocess.Popen([*command, "2", "--asked"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asked,
+    ):
+        assert asked.stdin is not None
+        assert asked.stdout is not None
+        for _ in range(50):
+            print(file=asked.stdin, flush=True)
+            digest = asked.stdout.readline().strip()
             blobs.collect({digest}, older_than_seconds=0)
             assert blobs.read(digest)
-        child.kill()
-        child.wait(SECONDS)
+        other.kill()
+        asked.stdin.close()
