@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -11,10 +10,11 @@ import pytest
 pytest.importorskip("grpc", reason="the server extra is not installed")
 
 from limbeck.arrays import Array
-from limbeck.backends.base import Graph, Session
+from limbeck.backends.base import Backend, Graph, Session
 from limbeck.backends.null import Null
 from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.errors import EngineError, MemoryLimitError
+from limbeck.memory.process import Usage
 from limbeck.pack import Pack, Role
 from limbeck_server.engines.table import EngineTable
 from limbeck_server.store.errors import NotFoundError
@@ -92,39 +92,47 @@ def test_the_least_recently_used_goes_where_the_limit_asks_for_it() -> None:
 
 
 class _HungrySession(Session):
-    """Keeps 256 MiB from its first run on: much more than the threads of earlier tests give back meanwhile."""
+    """Takes 64 MiB from its first run on."""
 
-    def __init__(self, inner: Session) -> None:
+    def __init__(self, inner: Session, taken: dict[int, int]) -> None:
         self._inner = inner
-        self._kept: Array | None = None
+        self._taken = taken
 
     def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        self._kept = np.ones(2**28, np.uint8)
+        self._taken[id(self)] = 2**26
         return self._inner.infer(feeds)
 
     def close(self) -> None:
-        self._kept = None
+        self._taken.pop(id(self), None)
 
 
 class Hungry(Null):
-    def __init__(self) -> None:
+    def __init__(self, taken: dict[int, int]) -> None:
         super().__init__(SIZES)
-        gc.collect()  # what earlier tests have left, given back while a session runs, would hide what the session takes
+        self._taken = taken
 
     def compile(self, graph: Graph) -> Session:
-        return _HungrySession(super().compile(graph))
+        return _HungrySession(super().compile(graph), self._taken)
 
 
-def test_what_an_engine_was_seen_to_take_counts_against_the_limit() -> None:
-    engines = table(backend=Hungry(), limit_nbytes=400 * 2**20)
+@pytest.fixture
+def hungry(monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """A backend whose sessions are all that this process is seen to take: what earlier tests give back is not."""
+    taken: dict[int, int] = {}
+    monkeypatch.setattr("limbeck_server.engines.table.usage", lambda: Usage(2**30 + sum(taken.values()), 0, 0))
+    return Hungry(taken)
+
+
+def test_what_an_engine_was_seen_to_take_counts_against_the_limit(hungry: Backend) -> None:
+    engines = table(backend=hungry, limit_nbytes=100 * 2**20)
     engines.run("mini", "decoder", {"latents": LATENTS})
     engines.run("mini", "backbone", {"pixels": PIXELS})
     assert roles(engines) == ["backbone"]
 
 
-def test_what_an_engine_was_seen_to_take_is_remembered_when_it_is_closed() -> None:
+def test_what_an_engine_was_seen_to_take_is_remembered_when_it_is_closed(hungry: Backend) -> None:
     """Room is made before it is loaded again: both at a time would be over the limit."""
-    engines = table(backend=Hungry(), limit_nbytes=400 * 2**20)
+    engines = table(backend=hungry, limit_nbytes=100 * 2**20)
     engines.run("mini", "decoder", {"latents": LATENTS})
     engines.unload("mini", "decoder")
     engines.run("mini", "backbone", {"pixels": PIXELS})
