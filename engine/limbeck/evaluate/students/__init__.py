@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Norm = Literal["instance", "batch"]
+Stem = Literal["small", "middle", "large"]
 
 CONVNETS = ("convnet-3", "convnet-4", "convnet-5", "convnet-6")
 RESNETS = ("resnet-ap-10", "resnet-10", "resnet-18")
@@ -32,14 +33,14 @@ class Student:
         norm: Of ConvNets and ResNets: instance, as the published hard-label protocol has it, or batch. Those of
             torchvision keep their own.
         width: Channels of a ConvNet's blocks, or of a ResNet's first stage; None is the published 128 and 64.
-        small_stem: Of ResNets: begin with a 3 x 3 convolution at full resolution instead of the 7 x 7 convolution
-            with stride 2 and pooling that ImageNet's have. None: below 64 px.
+        stem: Of ResNets: how much smaller the images are made before the first block; small not at all, middle by 2,
+            large by 4. None is the published one: small up to 64 px, middle up to 128 px.
     """
 
     name: str
     norm: Norm = "instance"
     width: int | None = None
-    small_stem: bool | None = None
+    stem: Stem | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no network is made of."""
@@ -84,11 +85,17 @@ class Student:
                 num_classes=num_classes,
                 image_size=image_size,
                 average="ap" in self.name,
-                small_stem=image_size < 64 if self.small_stem is None else self.small_stem,
+                stem=self.stem or _published_stem(image_size),
             )
         from limbeck.evaluate.students.from_torchvision import build
 
         return build(self.name, num_classes=num_classes, image_size=image_size)
+
+
+def _published_stem(image_size: int) -> Stem:
+    if image_size <= 64:
+        return "small"
+    return "middle" if image_size <= 128 else "large"
 
 
 def require_torch() -> None:

@@ -44,7 +44,7 @@ def test_resnet_18_computes_what_transformers_computes_with_the_same_weights() -
         embedding_size=16, hidden_sizes=[16, 32, 64, 128], depths=[2, 2, 2, 2], layer_type="basic", num_labels=5
     )
     theirs = transformers.ResNetForImageClassification(config).eval()
-    ours = Student(name="resnet-18", norm="batch", width=16).build(num_classes=5, image_size=64).eval()
+    ours = Student(name="resnet-18", norm="batch", width=16, stem="large").build(num_classes=5, image_size=64).eval()
     copy_in_order(theirs, ours)
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -65,13 +65,31 @@ def copy_in_order(source: torch.nn.Module, target: torch.nn.Module) -> None:
 
 
 def test_resnet_ap_pools_where_resnet_strides() -> None:
-    """The same weights and sizes, and no convolution after the stem with a stride."""
+    """The same weights and sizes, and no stride but those of average pooling."""
     pooled = Student(name="resnet-ap-10").build(num_classes=10, image_size=224)
     strided = Student(name="resnet-10").build(num_classes=10, image_size=224)
     assert [p.shape for p in pooled.parameters()] == [p.shape for p in strided.parameters()]
-    strides = {m.stride for m in pooled.blocks.modules() if isinstance(m, torch.nn.Conv2d)}
+    strides = {m.stride for m in pooled.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.MaxPool2d)}
     assert strides == {(1, 1)}
     assert pooled.blocks(pooled.stem(torch.zeros(1, 3, 224, 224))).shape == (1, 512, 7, 7)
+
+
+@pytest.mark.parametrize(("size", "seen"), [(32, 32), (64, 64), (65, 32), (128, 64), (129, 32), (224, 56)])
+@pytest.mark.parametrize("name", ["resnet-ap-10", "resnet-18"])
+def test_the_stem_is_the_published_one_for_the_size(name: str, size: int, seen: int) -> None:
+    """IDC: full size up to 64 px, half up to 128, a quarter beyond (a maximum rounds an odd size up)."""
+    stem = Student(name=name, width=8).build(num_classes=2, image_size=size).stem
+    assert abs(stem(torch.zeros(1, 3, size, size)).shape[-1] - seen) <= 1
+
+
+@pytest.mark.parametrize("name", ["resnet-ap-10", "resnet-18"])
+def test_convolutions_of_resnets_begin_as_he_et_al_draw_them(name: str) -> None:
+    """Deviation sqrt(2 / (places * outputs)); PyTorch's own would be less than half of it here."""
+    torch.manual_seed(0)
+    for module in Student(name=name).build(num_classes=10, image_size=224).modules():
+        if isinstance(module, torch.nn.Conv2d):
+            places = module.kernel_size[0] * module.kernel_size[1]
+            assert module.weight.std().item() == pytest.approx((2 / (places * module.out_channels)) ** 0.5, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["convnet-3", "convnet-4", "convnet-5", "convnet-6", "resnet-ap-10", "resnet-18"])
@@ -121,5 +139,5 @@ def test_an_unknown_student_is_told_which_there_are() -> None:
 def test_images_too_small_for_the_network_are_refused() -> None:
     with pytest.raises(ConfigError, match="halves 32 px to nothing"):
         Student(name="convnet-6").build(num_classes=2, image_size=32)
-    with pytest.raises(ConfigError, match="needs images of 64 px, these have 32"):
-        Student(name="resnet-18", small_stem=False).build(num_classes=2, image_size=32)
+    with pytest.raises(ConfigError, match="a large stem needs images of 64 px, these have 32"):
+        Student(name="resnet-18", stem="large").build(num_classes=2, image_size=32)
