@@ -119,7 +119,7 @@ class EvaluateSpec(_Spec):
     distilled_sets: list[str] = Field(min_length=1, max_length=100)
     train_dataset: str | None = None
     test_dataset: str
-    protocol: Literal["probe", "hard", "soft", "fkd", "inheritance"] = "probe"
+    protocol: Literal["probe", "linear", "hard", "soft", "fkd", "inheritance"] = "probe"
     student: str = "convnet-3"
     seeds: int | None = Field(default=None, ge=1, le=100)
     scale: float | None = Field(default=None, gt=0)

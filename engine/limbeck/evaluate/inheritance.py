@@ -12,20 +12,15 @@ it. The projector is learned by Adam as published, or found in closed form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from limbeck.arrays import Array, Features
+from limbeck.arrays import Array, ClassIds, Features
 from limbeck.errors import ConfigError
+from limbeck.evaluate.linear import LinearLearner, LinearTraining
 from limbeck.linear_head import LinearHead
 from limbeck.randomness import generator
-from limbeck_kernels.adam import Adam
-
-PairedViews = Callable[[int], tuple[Features, Features]]
-"""An epoch to the features of the same views of all distilled images: by the other backbone, and by the distilling
-one. Shapes (images, dimensions) of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,54 +76,32 @@ def ridge_projector(views: tuple[Features, Features], *, penalty: float = 1e-3) 
     return Projector(weight.astype(np.float32), (aim - weight @ center).astype(np.float32))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProjectorTraining:
-    """How a projector is learned.
+class ProjectorLearner:
+    """A projector under way, learned by Adam on mean squared error as published.
 
     Args:
-        epochs: Passes over the distilled set, each on new views.
-        batch: Images in a step, at most.
-        rate: Of Adam at first, for a batch of 256; it falls to 0 along a cosine.
-        seed: Where the projector begins, and the order of the images.
+        given: Dimensions of the features that it reads.
+        wanted: Dimensions of the features that it is to give.
+        training: How. It begins as torch's linear layer does, and so does the release's.
     """
 
-    epochs: int = 1000
-    batch: int = 100
-    rate: float = 0.01
-    seed: int = 0
+    def __init__(self, *, given: int, wanted: int, training: LinearTraining) -> None:
+        rng = generator(training.seed, "", 0, "projector")
+        bound = given**-0.5
+        weight, bias = (rng.uniform(-bound, bound, shape).astype(np.float32) for shape in ((wanted, given), (wanted,)))
+        self._learner = LinearLearner(weight, bias, rate=training.projector_rate, training=training, rng=rng)
 
-    @classmethod
-    def faithful(cls, *, seed: int = 0) -> ProjectorTraining:
-        """The release's settings, which are the defaults; it begins as torch's linear layer does, and so does this."""
-        return cls(seed=seed)
+    @property
+    def projector(self) -> Projector:
+        """The projector as it is now."""
+        return Projector(self._learner.weight, self._learner.bias)
 
+    def epoch(self, views: tuple[Features, Features]) -> None:
+        """One pass over the features of the same views by both backbones."""
+        given, wanted = views
 
-def adam_projector(views: PairedViews, training: ProjectorTraining | None = None) -> Projector:
-    """A projector learned by Adam on mean squared error, as published.
+        def slope(outputs: Array, rows: ClassIds) -> Array:
+            error: Array = outputs - wanted[rows]
+            return error * np.float32(2 / error.size)
 
-    Args:
-        views: Called with each epoch, 0 first. Features of views made beforehand may be given again and again.
-        training: The settings.
-    """
-    training = training or ProjectorTraining()
-    given, wanted = views(0)
-    rng = generator(training.seed, "", 0, "projector")
-    bound = given.shape[1] ** -0.5
-    weight, bias = (
-        rng.uniform(-bound, bound, shape).astype(np.float32)
-        for shape in ((wanted.shape[1], given.shape[1]), wanted.shape[1:])
-    )
-    moments = Adam.fresh(weight), Adam.fresh(bias)
-    for epoch in range(training.epochs):
-        given, wanted = views(epoch) if epoch else (given, wanted)
-        batch = min(training.batch, len(given))
-        rate = training.rate * batch / 256 * (1 + np.cos(np.pi * epoch / training.epochs)) / 2
-        order = rng.permutation(len(given))
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            error: Array = given[rows] @ weight.T + bias - wanted[rows]
-            slope = error * np.float32(2 / error.size)
-            weight, first = moments[0].step(weight, slope.T @ given[rows], rate=rate)
-            bias, second = moments[1].step(bias, slope.sum(axis=0), rate=rate)
-            moments = first, second
-    return Projector(weight, bias)
+        self._learner.epoch(given, slope)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from limbeck.errors import ConfigError, DataError
+from limbeck.errors import ConfigError
 from limbeck.evaluate.feeds import Feed, HardFeed, StoredFeed, TaughtFeed
 from limbeck.evaluate.protocols import Protocol
 from limbeck.evaluate.ranking import Accuracies, augmentation_robust_score, label_robust_score
@@ -15,7 +15,7 @@ from limbeck.evaluate.recipe import Recipe, differences, overridden, without_aug
 from limbeck.evaluate.results import Evaluation, Run, Worth
 from limbeck.evaluate.students import Student
 from limbeck.evaluate.training import num_parameters, train
-from limbeck.labels.pixels import Pixels
+from limbeck.labels.pixels import Pixels, refuse_unlike
 from limbeck.labels.relabel import relabel
 from limbeck.labels.stored import StoredLabels
 from limbeck.labels.teacher import Teacher, accuracy
@@ -79,9 +79,7 @@ class Evaluator:
             DataError: The sets differ in size or classes.
             ConfigError: A baseline without real images, or stored labels for more than one set.
         """
-        _refuse_unlike([*distilled, self.test, *([] if real is None else [real])])
-        if len({len(part.labels) for part in distilled}) != 1:
-            raise DataError(f"the distilled sets differ in size: {[len(part.labels) for part in distilled]} images")
+        refuse_unlike(distilled, self.test, real)
         if self.stored is not None and (len(distilled) > 1 or baselines):
             raise ConfigError("stored labels are for one distilled set; leave out the other sets and the baselines")
         if unknown := set(baselines) - set(BASELINES):
@@ -217,13 +215,3 @@ def scores_of(worths: Sequence[Worth], *, hard: bool) -> dict[str, float]:
             )
         )
     return scores
-
-
-def _refuse_unlike(sets: Sequence[Pixels]) -> None:
-    first = sets[0]
-    for other in sets[1:]:
-        if other.class_names != first.class_names or other.size != first.size:
-            raise DataError(
-                f"the sets cannot be compared: {len(first.class_names)} classes at {first.size} px and "
-                f"{len(other.class_names)} at {other.size} px; names, order and size must be the same"
-            )

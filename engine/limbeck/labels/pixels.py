@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,10 @@ class Pixels:
         content.update(np.ascontiguousarray(self.images).tobytes())
         return content.hexdigest()
 
+    def _about(self) -> str:
+        names = ", ".join(self.class_names[:5]) + (", …" if len(self.class_names) > 5 else "")
+        return f"{len(self.class_names)} classes ({names}) at {self.size} px"
+
     def random_subset(self, *, ipc: int, seed: int) -> Pixels:
         """`ipc` images of each class without replacement: the baseline of every method.
 
@@ -89,3 +94,23 @@ def read_pixels(source: ImageSource, *, size: int, fit: Fit = "crop", batch: int
 def normalized(images: Images) -> Images:
     """Images in [0, 1] as networks take them: ImageNet's mean and standard deviation."""
     return (images - MEAN) / STD
+
+
+def refuse_unlike(distilled: Sequence[Pixels], test: Pixels, real: Pixels | None) -> None:
+    """Refuse sets that cannot be compared.
+
+    Raises:
+        DataError: Class names, their order or the size of the images differ, or the distilled sets' number of images.
+    """
+    first = distilled[0]
+    others = [("another distilled set", part) for part in distilled[1:]] + [("the test images", test)]
+    if real is not None:
+        others.append(("the real training images", real))
+    for what, other in others:
+        if other.class_names != first.class_names or other.size != first.size:
+            raise DataError(
+                f"the sets cannot be compared: the distilled set has {first._about()}, {what} {other._about()}; names, "
+                "order and size must be the same"
+            )
+    if len({len(part.labels) for part in distilled}) != 1:
+        raise DataError(f"the distilled sets differ in size: {[len(part.labels) for part in distilled]} images")

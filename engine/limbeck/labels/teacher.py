@@ -11,10 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
-from limbeck.arrays import Array, Features, Images
+from limbeck.arrays import Array, Images
 from limbeck.backbone import PackBackbone
+from limbeck.labels.features import features_of, features_of_all
 from limbeck.labels.pixels import Pixels
-from limbeck.labels.views import resized
 from limbeck.linear_head import LinearHead, fit_head
 
 
@@ -45,14 +45,12 @@ class LinearTeacher:
         self.key = f"linear head {content[:16]} on {backbone.key[:16]}"
 
     def logits(self, images: Images) -> Array:
-        return self._head.logits(_features(self._backbone, images))
+        return self._head.logits(features_of(self._backbone, images))
 
     @classmethod
     def fit(cls, backbone: PackBackbone, real: Pixels, *, batch: int = 64) -> LinearTeacher:
         """Logistic regression on the features of all real images, none of them augmented."""
-        starts = range(0, len(real.labels), batch)
-        features = [_features(backbone, real.floats(slice(start, start + batch))) for start in starts]
-        return cls(backbone, fit_head(np.concatenate(features), real.labels))
+        return cls(backbone, fit_head(features_of_all(backbone, real, batch=batch), real.labels))
 
 
 def accuracy(teacher: Teacher, test: Pixels, *, batch: int = 64) -> float:
@@ -60,7 +58,3 @@ def accuracy(teacher: Teacher, test: Pixels, *, batch: int = 64) -> float:
     starts = range(0, len(test.labels), batch)
     answers = [teacher.logits(test.floats(slice(start, start + batch))).argmax(axis=1) for start in starts]
     return float(np.mean(np.concatenate(answers) == test.labels))
-
-
-def _features(backbone: PackBackbone, images: Images) -> Features:
-    return backbone.features(resized(images, backbone.image_size))

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from limbeck.errors import ConfigError
-from limbeck.evaluate.inheritance import ProjectorTraining
+from limbeck.evaluate.linear import LinearTraining
 from limbeck.evaluate.protocols import PROTOCOLS
 from limbeck.evaluate.students import STUDENTS, Student, require_torch
-from limbeck_server.cli.evaluate_features import inheritance, probe
+from limbeck_server.cli.evaluate_features import inheritance, linear, probe
 from limbeck_server.cli.evaluate_students import BACKBONE, ProtocolName, StudentEvaluation
 from limbeck_server.cli.options import (
     BackendOption,
@@ -38,15 +38,20 @@ def evaluate(
     protocol: Annotated[
         ProtocolName,
         typer.Option(
-            help="probe: logistic regression on the pack's backbone. hard: students on hard labels (IDC, Minimax). "
-            "soft: a teacher beside them (RDED). fkd: soft labels stored for each augmentation (SRe2L). inheritance: "
-            "another backbone takes over the classifier of the pack's (SFM)."
+            help="probe: logistic regression on the pack's backbone. linear: a linear head on it, learned on fresh "
+            "crops (LGM, SFM). inheritance: another backbone takes over the classifier of the pack's (SFM). hard: "
+            "students on hard labels (IDC, Minimax). soft: a teacher beside them (RDED). fkd: soft labels stored for "
+            "each augmentation (SRe2L)."
         ),
     ] = "probe",
     student: Annotated[str, typer.Option(help=f"What is trained: {', '.join(STUDENTS)}.")] = "convnet-3",
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Training runs on each set.", show_default="3; of the probe 5, draws of real images"),
+        typer.Option(
+            min=1,
+            help="Training runs on each set.",
+            show_default="3; of linear 5; of the probe 5, draws of real images",
+        ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -111,14 +116,28 @@ def evaluate(
             chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
             probe(report, [*map(str, distilled)], train, test, pack=pack, backend=chosen, seeds=seeds or 5)
             return
+        count = epochs or math.ceil(scale * LinearTraining().epochs)
+        training = LinearTraining(epochs=max(count, 1))
+        if protocol == "linear":
+            chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
+            linear(
+                report,
+                distilled,
+                train,
+                test,
+                pack=pack,
+                backend=chosen,
+                seeds=seeds or 5,
+                training=training,
+                baselines=baseline or [],
+            )
+            return
         if protocol == "inheritance":
             if train is None or heir is None:
                 raise ConfigError(
                     "inheritance trains a head on real images, for another backbone: give --train and --heir"
                 )
             chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
-            count = epochs or math.ceil(scale * ProjectorTraining().epochs)
-            training = ProjectorTraining(epochs=max(count, 1))
             inheritance(
                 report, distilled, train, test, packs=(pack, heir), backend=chosen, seeds=seeds or 3, training=training
             )

@@ -1,4 +1,4 @@
-"""What a distilled set is worth to a frozen backbone: the linear probe, and classifier inheritance."""
+"""What a distilled set is worth to a frozen backbone: linear probes, and classifier inheritance."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from limbeck.backends.base import Backend
 from limbeck.data.distilled import DistilledSet
 from limbeck.data.source import open_source
 from limbeck.data.stored import StoredSource
+from limbeck.evaluate.heads import LinearHeads
 from limbeck.evaluate.heirs import Heirs
-from limbeck.evaluate.inheritance import ProjectorTraining
+from limbeck.evaluate.linear import LinearTraining
 from limbeck.evaluate.probe import Accuracy, compare, extract, refuse_other_classes
 from limbeck.labels.pixels import read_pixels
 from limbeck.linear_head import LinearHead
@@ -40,6 +41,48 @@ def probe(
     _tell_accuracies(report, rows, "test accuracy of logistic regression on features of the pack's backbone")
 
 
+def linear(
+    report: Report,
+    distilled: Sequence[Path],
+    train: str | None,
+    test: str,
+    *,
+    pack: str,
+    backend: Backend,
+    seeds: int,
+    training: LinearTraining,
+    baselines: Sequence[str],
+) -> None:
+    """A linear head on the pack's backbone, learned on fresh views (LGM, SFM).
+
+    Args:
+        report: Told of steps and results.
+        distilled: Sets that differ in their seed.
+        train, test: Real images; training images are for the baselines.
+        pack: Whose backbone.
+        backend: What runs it.
+        seeds: How many heads on each set.
+        training: Of a head.
+        baselines: "random", "all".
+    """
+    with open_backbone(Pack.open(pack), backend) as backbone, report.progress():
+        size = backbone.image_size
+        heads = LinearHeads(
+            backbone=backbone,
+            test=read_pixels(open_source(test), size=size),
+            training=training,
+            seeds=seeds,
+            on_progress=report.step,
+        )
+        rows = heads.compare(
+            [read_pixels(open_source(folder), size=size) for folder in distilled],
+            real=None if train is None else read_pixels(open_source(train), size=size),
+            baselines=baselines,
+        )
+    _tell_accuracies(report, rows, "test accuracy of linear heads on the pack's backbone")
+    _tell_overrides(report, training)
+
+
 def inheritance(
     report: Report,
     distilled: Sequence[Path],
@@ -49,7 +92,7 @@ def inheritance(
     packs: tuple[str, str],
     backend: Backend,
     seeds: int,
-    training: ProjectorTraining,
+    training: LinearTraining,
 ) -> None:
     """The classifier of the first pack's backbone, on that of the second (SFM).
 
@@ -60,7 +103,7 @@ def inheritance(
         packs: Whose backbone distilled, and whose inherits.
         backend: What runs both.
         seeds: How many trainings.
-        training: Of the projector.
+        training: Of the projector and the heads.
     """
     with ExitStack() as stack:
         first, second = (stack.enter_context(open_backbone(Pack.open(pack), backend)) for pack in packs)
@@ -78,9 +121,7 @@ def inheritance(
         stack.enter_context(report.progress())
         rows = heirs.compare([read_pixels(source, size=size) for source in sources], seeds=seeds)
     _tell_accuracies(report, rows, "test accuracy of inherited classifiers")
-    published = ProjectorTraining().epochs
-    if training.epochs != published:
-        report.say(f"not as published: epochs is {training.epochs}, published {published}")
+    _tell_overrides(report, training)
 
 
 def _stored_head(source: StoredSource, pack: Pack) -> LinearHead | None:
@@ -110,3 +151,9 @@ def _tell_accuracies(report: Report, rows: Sequence[Accuracy], title: str) -> No
         [[r.name, r.images, f"{100 * r.mean:.1f} ± {100 * r.spread:.1f} %", len(r.accuracies)] for r in rows],
         numbers=True,
     )
+
+
+def _tell_overrides(report: Report, training: LinearTraining) -> None:
+    published = LinearTraining().epochs
+    if training.epochs != published:
+        report.say(f"not as published: epochs is {training.epochs}, published {published}")

@@ -25,7 +25,7 @@ from limbeck.labels.teacher import LinearTeacher, Teacher
 from limbeck.pack import Pack
 from limbeck_server.cli.report import Report
 
-ProtocolName = Literal["probe", "inheritance", "hard", "soft", "fkd"]
+ProtocolName = Literal["probe", "linear", "inheritance", "hard", "soft", "fkd"]
 BACKBONE = "backbone"
 """As a teacher: the pack's, with a linear head."""
 

@@ -5,7 +5,8 @@ import pytest
 from sklearn.linear_model import LinearRegression, Ridge
 
 from limbeck.errors import ConfigError
-from limbeck.evaluate.inheritance import Projector, ProjectorTraining, adam_projector, inherited, ridge_projector
+from limbeck.evaluate.inheritance import Projector, ProjectorLearner, inherited, ridge_projector
+from limbeck.evaluate.linear import LinearTraining
 from limbeck.linear_head import fit_head
 
 RNG = np.random.default_rng(0)
@@ -19,6 +20,15 @@ def mixed(features, *, width=6, noise=0.0):
     rng = np.random.default_rng(1)
     seen = features @ rng.standard_normal((8, width)) + 0.5
     return (seen + noise * rng.standard_normal(seen.shape)).astype(np.float32)
+
+
+def learned(views, **training):
+    """A projector that saw the same views in every epoch."""
+    settings = LinearTraining(**training)
+    one = ProjectorLearner(given=views[0].shape[1], wanted=views[1].shape[1], training=settings)
+    for _ in range(settings.epochs):
+        one.epoch(views)
+    return one.projector
 
 
 def test_the_same_backbone_needs_nothing_but_the_identity():
@@ -36,7 +46,7 @@ def test_on_the_same_backbone_the_closed_form_finds_the_identity(penalty):
 
 
 def test_on_the_same_backbone_adam_comes_to_the_golden_heads_accuracy():
-    found = adam_projector(lambda epoch: (REAL, REAL), ProjectorTraining(epochs=1500, rate=0.1))
+    found = learned((REAL, REAL), epochs=1500, projector_rate=0.1)
     assert found.loss((REAL, REAL)) < 1e-4
     assert inherited(HEAD, found).accuracy(REAL, LABELS) == pytest.approx(HEAD.accuracy(REAL, LABELS), abs=0.02)
 
@@ -64,26 +74,12 @@ def test_the_scale_of_the_features_does_not_matter(scale):
 
 def test_adam_comes_to_the_closed_form():
     views = mixed(REAL, width=8, noise=0.1), REAL
-    adam = adam_projector(lambda epoch: views, ProjectorTraining(epochs=3000, rate=0.1))
+    adam = learned(views, epochs=3000, projector_rate=0.1)
     assert adam.loss(views) < 1.05 * ridge_projector(views, penalty=0).loss(views)
 
 
-def test_adam_asks_for_new_views_every_epoch():
-    asked = []
-
-    def views(epoch):
-        asked.append(epoch)
-        return REAL, REAL
-
-    adam_projector(views, ProjectorTraining(epochs=4))
-    assert asked == [0, 1, 2, 3]
-
-
 def test_a_seed_fixes_the_projector():
-    one, again, other = (
-        adam_projector(lambda epoch: (REAL, REAL), ProjectorTraining(epochs=3, batch=7, seed=seed))
-        for seed in (1, 1, 2)
-    )
+    one, again, other = (learned((REAL, REAL), epochs=3, batch=7, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.weight, again.weight)
     assert not np.array_equal(one.weight, other.weight)
 
@@ -112,8 +108,3 @@ def test_too_few_views_need_a_penalty():
 def test_a_negative_penalty_is_refused():
     with pytest.raises(ConfigError, match="penalty must be at least 0, got -1"):
         ridge_projector((REAL, REAL), penalty=-1)
-
-
-def test_the_presets_numbers_are_the_releases():
-    preset = ProjectorTraining.faithful(seed=4)
-    assert (preset.epochs, preset.batch, preset.rate, preset.seed) == (1000, 100, 0.01, 4)
