@@ -22,6 +22,8 @@ PAGE = ROOT / "docs/study.md"
 IMAGES = ROOT / "docs/images/study"
 RESULTS = ROOT / "benchmarks/results"
 RANDOM = "random"
+RECONSTRUCTIONS = {"ddps"}
+"""Methods that are rebuilt from an abstract: their results are not the paper's."""
 MIN_SEEDS = 3
 """Fewer say nothing of a spread."""
 
@@ -110,7 +112,7 @@ def draw(result: Record, folder: Path) -> None:
                 ipcs,
                 [100 * _mean(by_ipc[ipc], "best") for ipc in ipcs],
                 yerr=[100 * _spread(by_ipc[ipc], "best") for ipc in ipcs],
-                label=method,
+                label=_shown(method),
                 color="black" if method == RANDOM else None,
                 linestyle="--" if method == RANDOM else "-",
                 marker="o",
@@ -157,7 +159,7 @@ def _accuracies(measured: Sequence[Record]) -> str:
             found = by_ipc.get(ipc, [])
             better = sum(_gaps(_best(found), _best(random.get(ipc, [])))) > 0
             row += [_figure(found, "best", bold=better), _figure(found, "last")]
-        lines.append(f"| {method} | {' | '.join(row)} |")
+        lines.append(f"| {_shown(method)} | {' | '.join(row)} |")
     whole = by_method.get(ALL_REAL, {}).get(0, [])
     after = "Test accuracy in %, mean ± deviation (seeds); bold: above random of the same seeds.\n\n"
     if whole:
@@ -183,7 +185,7 @@ def _beside_random(result: Record) -> str:
     ]
     for method in methods:
         row = [_difference(found.get((method, *where), {}), found[RANDOM, *where]) for where in contests]
-        lines.append(f"| {method} | {' | '.join(row)} |")
+        lines.append(f"| {_shown(method)} | {' | '.join(row)} |")
     return "\n".join(lines) + (
         "\n\nPoints above random by best accuracy, mean over the seeds that both have ± its standard error (seeds); "
         "bold: above at each of at least three seeds, which chance alone does once in eight times.\n\n"
@@ -229,7 +231,7 @@ def _costs(result: Record) -> str:
     for (dataset, method, ipc), some in sorted(found.items()):
         seconds = statistics.median(cell["distill_seconds"] for cell in some)
         peak = statistics.median(cell["distill_peak_nbytes"] for cell in some)
-        lines.append(f"| {dataset} | {method} | {ipc} | {seconds:.1f} | {peak / 1e6:.0f} |")
+        lines.append(f"| {dataset} | {_shown(method)} | {ipc} | {seconds:.1f} | {peak / 1e6:.0f} |")
     return "\n".join(lines) + "\n\nMedians over seeds; the whole process, loading included.\n\n"
 
 
@@ -247,6 +249,10 @@ def _refused(result: Record) -> str:
         for (dataset, method, status, reason), ipcs in sorted(found.items())
     ]
     return "### What was not made\n\n" + "\n".join(lines) + "\n\n"
+
+
+def _shown(method: str) -> str:
+    return f"{method} (reconstruction)" if method in RECONSTRUCTIONS else method
 
 
 def _figure(found: Sequence[Record], name: str, *, bold: bool = False) -> str:

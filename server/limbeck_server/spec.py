@@ -26,6 +26,7 @@ from limbeck.methods.base import Method
 from limbeck.pack import Role
 from limbeck.text.endpoint import EndpointSettings
 from limbeck_server.backends import BackendName, named_backend
+from limbeck_server.evaluation_options import USED_BY, ProtocolName, uses
 from limbeck_server.jobs import DistillJob
 
 Violation = tuple[str, str]
@@ -119,7 +120,7 @@ class EvaluateSpec(_Spec):
     distilled_sets: list[str] = Field(min_length=1, max_length=100)
     train_dataset: str | None = None
     test_dataset: str
-    protocol: Literal["probe", "linear", "hard", "soft", "fkd", "inheritance"] = "probe"
+    protocol: ProtocolName = "probe"
     student: str = "convnet-3"
     seeds: int | None = Field(default=None, ge=1, le=100)
     scale: float | None = Field(default=None, gt=0)
@@ -129,7 +130,7 @@ class EvaluateSpec(_Spec):
     norm: Literal["instance", "batch"] | None = None
     width: int | None = Field(default=None, ge=1)
     teacher: str | None = None
-    baselines: list[Literal["random", "all", "plain"]] = Field(default_factory=list, max_length=3)
+    baselines: list[Literal["random", "all", "plain", "hard"]] = Field(default_factory=list, max_length=4)
     pack: str = "mini"
     heir_pack: str | None = None
     backend: BackendName = "onnxruntime"
@@ -233,6 +234,11 @@ class Rules:
             Student.parse(spec.student)
         if spec.teacher not in (None, "backbone", *STUDENTS):
             violations.append(("teacher", f"is none of backbone, {', '.join(STUDENTS)}, got {spec.teacher!r}"))
+        for name in sorted(spec.model_fields_set):
+            option = {"baselines": "baseline", "heir_pack": "heir"}.get(name, name)
+            if not uses(spec.protocol, option):
+                what = f"means nothing to protocol {spec.protocol}, but to {', '.join(USED_BY[option])}"
+                violations.append((name, what))
         if spec.protocol in ("probe", "inheritance") and spec.train_dataset is None:
             violations.append(("train_dataset", f"protocol {spec.protocol} needs real training images"))
         if spec.protocol == "inheritance" and spec.heir_pack is None:

@@ -25,6 +25,22 @@ def test_evaluate_compares_distilled_random_and_all_real_images(tmp_path: Path) 
     assert rows[0]["mean"] > 0.2
 
 
+def test_a_linear_head_and_an_inherited_classifier_are_reported_with_what_was_not_as_published(tmp_path: Path) -> None:
+    out, page = tmp_path / "set", tmp_path / "page.html"
+    assert limbeck("distill", "--data", PHOTOS, "--out", out, "--method", "random", "--ipc", "1").code == 0
+    common = ("evaluate", out, "--train", PHOTOS, "--test", PHOTOS, "--seeds", "1", "--epochs", "3", "--json")
+    linear = limbeck(*common, "--protocol", "linear", "--baseline", "random", "--report", page)
+    assert linear.code == 0, linear.out
+    rows = [event for event in linear.events if event["event"] == "accuracy"]
+    assert [row["trained_on"] for row in rows] == ["distilled", "random real"]
+    assert rows[0]["overrides"] == {"epochs": {"published": 1000, "used": 3}}
+    assert page.read_text().count("data:image/png;base64,") == 10
+    assert "Not as published" in page.read_text()
+    heir = limbeck(*common, "--protocol", "inheritance", "--heir", "mini-text")
+    assert heir.code == 0, heir.out
+    assert len([event for event in heir.events if event["event"] == "accuracy"]) == 7
+
+
 def test_inspect_shows_packs_and_sets_and_refuses_anything_else(tmp_path: Path) -> None:
     done = limbeck("inspect", "mini", "--json")
     assert done.code == 0

@@ -27,12 +27,10 @@ class Batch:
 
     Args:
         images: Shape (n, 3, size, size), normalized, augmented and mixed.
-        plain: The same before they were mixed.
         targets: Shape (n, classes): probabilities, at the recipe's temperature.
     """
 
     images: Images
-    plain: Images
     targets: Array
 
 
@@ -59,9 +57,9 @@ class HardFeed:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch."""
-        for rows, plain, mixed, share, partners in self._drawn.epoch(number):
+        for rows, mixed, share, partners in self._drawn.epoch(number):
             own = self._one_hot[self._drawn.pixels.labels[rows]]
-            yield Batch(normalized(mixed), normalized(plain), share * own + (1 - share) * own[partners])
+            yield Batch(normalized(mixed), share * own + (1 - share) * own[partners])
 
 
 class TaughtFeed:
@@ -80,9 +78,9 @@ class TaughtFeed:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch."""
-        for _, plain, mixed, _, _ in self._drawn.epoch(number):
+        for _, mixed, _, _ in self._drawn.epoch(number):
             targets = softened(self._teacher.logits(mixed), self._drawn.recipe.temperature)
-            yield Batch(normalized(mixed), normalized(plain), targets)
+            yield Batch(normalized(mixed), targets)
 
 
 class StoredFeed:
@@ -109,9 +107,9 @@ class StoredFeed:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch; beyond the stored ones, those begin again."""
         for rows, views, mix, logits in self._stored.batches(number):
-            plain = view(self._pixels.floats(rows), views)
+            images = view(self._pixels.floats(rows), views)
             targets = softened(logits.astype(np.float32), self._recipe.temperature)
-            yield Batch(normalized(mix.images(plain)), normalized(plain), targets)
+            yield Batch(normalized(mix.images(images)), targets)
 
 
 def softened(logits: Array, temperature: float) -> Array:
@@ -130,8 +128,8 @@ class _Drawn:
     recipe: Recipe
     seed: int
 
-    def epoch(self, number: int) -> Iterator[tuple[Array, Images, Images, float, Array]]:
-        """Of each batch: its rows, the images in [0, 1] unmixed and mixed, the share they keep, their partners."""
+    def epoch(self, number: int) -> Iterator[tuple[Array, Images, float, Array]]:
+        """Of each batch: its rows, the mixed images in [0, 1], the share they keep, their partners."""
         recipe, size, count = self.recipe, self.pixels.size, len(self.pixels.labels)
         order = self._generator(number, "order").permutation(count)
         views = draw_views(
@@ -147,10 +145,10 @@ class _Drawn:
             if recipe.lighting:
                 images = lighting(images, rng, recipe.lighting)
             if recipe.cutmix_beta is None:
-                yield rows, images, images, 1.0, np.arange(len(rows))
+                yield rows, images, 1.0, np.arange(len(rows))
                 continue
             mix = draw_mix(rng, len(rows), size=size, beta=recipe.cutmix_beta)
-            yield rows, images, mix.images(images), mix.share(size), mix.partners
+            yield rows, mix.images(images), mix.share(size), mix.partners
 
     def _generator(self, epoch: int, use: str) -> np.random.Generator:
         return generator(self.seed, "", epoch, use)

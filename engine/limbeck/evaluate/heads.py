@@ -27,7 +27,7 @@ class LinearHeads:
 
     Args:
         backbone: What sees the images.
-        test: The real test images.
+        test: The real test images, the middle of each, at the size of the backbone.
         training: Of a head.
         seeds: Heads on each set, numbered from 0; LGM trains 5, SFM 3.
         batch: Images in one call of the backbone.
@@ -47,7 +47,7 @@ class LinearHeads:
         """Test accuracies after the last epoch, which is the only test, as published.
 
         Args:
-            distilled: Sets that differ in their seed only.
+            distilled: Sets that differ in their seed only, as large as crops are to be drawn from.
             real: The real training images; needed by the baselines.
             baselines: "random": as many random real images, another draw for each seed; "all": all of them.
 
@@ -55,7 +55,7 @@ class LinearHeads:
             DataError: The sets differ in size or classes.
             ConfigError: A baseline without real images, or an unknown one.
         """
-        refuse_unlike(distilled, self.test, real)
+        refuse_unlike(distilled, self.test, *([] if real is None else [real]))
         if unknown := set(baselines) - set(BASELINES):
             raise ConfigError(f"a linear head has no baseline '{sorted(unknown)[0]}'; there is {', '.join(BASELINES)}")
         if baselines and real is None:

@@ -34,7 +34,7 @@ class Heirs:
     Args:
         distiller: The backbone that distilled; its head is trained on all real images.
         heir: The backbone that inherits.
-        real, test: Real images, at the size of the larger backbone or more.
+        real, test: Real images, the middle of each, at the size of the larger backbone.
         training: Of the projector and the heads; an epoch has fresh views.
         head: The golden head, if it came with the set; None trains one on the real images.
         most_views: The closed form and the probe take the views of so many epochs at most.

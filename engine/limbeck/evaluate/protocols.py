@@ -42,6 +42,7 @@ class HardLabels:
 
     name: ClassVar[str] = "hard"
     labels: ClassVar[LabelKind] = "hard"
+    teacher: ClassVar[str | None] = None
     image_size: int = 224
     norm: Norm = "instance"
     epochs: tuple[tuple[int, int], ...] = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))
@@ -62,6 +63,7 @@ class HardLabels:
     lighting: float = 0.1
     cutmix_beta: float = 1.0
     num_checks: int = 100
+    test_margin: ClassVar[bool] = False
 
     def num_epochs(self, *, ipc: int, num_classes: int) -> int:
         """The table, read."""
@@ -92,7 +94,14 @@ class HardLabels:
         )
 
 
-_ADAMW_RATES: Mapping[str, float] = {"efficientnet-b0": 2e-3, "mobilenet-v2": 2.5e-3, "vit-b-16": 1e-4}
+_ADAMW_RATES: Mapping[str, float] = {
+    "efficientnet-b0": 2e-3,
+    "mobilenet-v2": 2.5e-3,
+    "vgg-11": 5e-4,
+    "vit-b-16": 1e-4,
+    "swin-v2-t": 1e-4,
+    "alexnet": 1e-4,
+}
 """RDED's learning rates where they are not 1e-3."""
 
 
@@ -106,16 +115,21 @@ class OnlineSoftLabels:
         patches: Patches a side of its mosaics, from 64 px on upwards 2; smaller images are no mosaics.
         rates: Learning rates by student, 1e-3 for any other.
         batch_size: By images per class: (from this many, images); doubled from 100 classes on.
+        batch_size_at_200_classes: For exactly 200 classes (Tiny-ImageNet), whatever the images per class.
+        decay_vectors: False: biases and norms do not decay.
         temperature: Of teacher and student; the loss is not multiplied by its square.
         cosine_periods: 2: the rate ends at half of what it began with, a quirk of the official code.
-        plain_passes: Before each step the official code shows the student the unmixed images too, in training mode
-            and without a gradient, which moves the batch norms' statistics and doubles the cost of a forward pass.
+        extra_pass: Before each step the official code shows the student the batch in training mode without a gradient,
+            which moves the batch norms' statistics twice and doubles the cost of a forward pass. The images are to be
+            the unmixed ones there, but were mixed in place.
         check_every: Epochs between tests.
-        check_from: Part of the epochs before which nothing is tested; the best test counts.
+        check_from: Part of the epochs up to which nothing is tested; the best test counts.
+        test_margin: Test images are read larger, 8 / 7 of the size, and their middle is shown.
     """
 
     name: ClassVar[str] = "soft"
     labels: ClassVar[LabelKind] = "online"
+    teacher: ClassVar[str | None] = "resnet-18"
     image_size: int = 224
     norm: Norm = "batch"
     patches: int = 2
@@ -124,32 +138,44 @@ class OnlineSoftLabels:
     rates: tuple[tuple[str, float], ...] = tuple(_ADAMW_RATES.items())
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
+    decay_vectors: bool = False
     batch_size: tuple[tuple[int, int], ...] = ((50, 100), (10, 50), (1, 10))
+    batch_size_at_200_classes: int = 100
     cosine_periods: float = 2.0
     flip: float = 0.5
     cutmix_beta: float = 1.0
     temperature: float = 20.0
-    plain_passes: bool = True
+    extra_pass: bool = True
     check_every: int = 10
     check_from: float = 0.8
+    test_margin: bool = True
+
+    def num_images(self, *, ipc: int, num_classes: int) -> int:
+        """Of a step."""
+        batch = next(images for least, images in self.batch_size if ipc >= least)
+        if num_classes == 200:
+            batch = self.batch_size_at_200_classes
+        elif num_classes >= _MANY_CLASSES:
+            batch *= 2
+        return min(batch, ipc * num_classes)
 
     def recipe(self, *, ipc: int, num_classes: int, student: str, image_size: int) -> Recipe:
         """For a set of `ipc` images per class and a student by name."""
         patches = self.patches if image_size > self.mosaics_above else 1
-        batch = next(images for least, images in self.batch_size if ipc >= least)
         return Recipe(
             epochs=self.epochs,
-            batch_size=min(batch * (2 if num_classes >= _MANY_CLASSES else 1), ipc * num_classes),
+            batch_size=self.num_images(ipc=ipc, num_classes=num_classes),
             optimizer="adamw",
             learning_rate=dict(self.rates).get(student, self.learning_rate),
             weight_decay=self.weight_decay,
+            decay_vectors=self.decay_vectors,
             cosine_periods=self.cosine_periods,
             crop_scale=(1 / patches, 1.0),
             flip=self.flip,
             patches=patches,
             cutmix_beta=self.cutmix_beta,
             temperature=self.temperature,
-            plain_passes=self.plain_passes,
+            extra_pass=self.extra_pass,
             check_every=self.check_every,
             check_from=self.check_from,
         )
@@ -166,13 +192,15 @@ class StoredSoftLabels:
         crop_scale: Shares of the area between which the stored crops lie.
         temperature: Of teacher and student; stored logits are at temperature 1.
         cosine_periods: 1: the rate ends at 0.
-        accumulate: Batches whose gradients make one step.
-        check_every: Epochs between tests; not published, RDED's.
-        check_from: Part of the epochs before which nothing is tested; not published, RDED's.
+        piece_size: Images that go through the student at once; two pieces make the step of a batch.
+        decay_vectors: False: biases and norms do not decay.
+        check_every: Epochs between tests, as SRe2L has them; D4M tests every 50.
+        test_margin: Test images are read larger, 8 / 7 of the size, and their middle is shown.
     """
 
     name: ClassVar[str] = "fkd"
     labels: ClassVar[LabelKind] = "stored"
+    teacher: ClassVar[str | None] = "resnet-18"
     image_size: int = 224
     norm: Norm = "batch"
     epochs: int = 300
@@ -184,9 +212,10 @@ class StoredSoftLabels:
     flip: float = 0.5
     cutmix_beta: float = 1.0
     temperature: float = 20.0
-    accumulate: int = 2
+    piece_size: int = 512
+    decay_vectors: bool = False
     check_every: int = 10
-    check_from: float = 0.8
+    test_margin: bool = True
 
     def recipe(self, *, ipc: int, num_classes: int, student: str, image_size: int) -> Recipe:
         """For a set of `ipc` images per class; the same for every student."""
@@ -196,14 +225,14 @@ class StoredSoftLabels:
             optimizer="adamw",
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            decay_vectors=self.decay_vectors,
             cosine_periods=self.cosine_periods,
             crop_scale=self.crop_scale,
             flip=self.flip,
             cutmix_beta=self.cutmix_beta,
             temperature=self.temperature,
-            accumulate=self.accumulate,
+            piece_size=self.piece_size,
             check_every=self.check_every,
-            check_from=self.check_from,
         )
 
 

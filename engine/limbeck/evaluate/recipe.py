@@ -20,6 +20,7 @@ class Recipe:
         optimizer: SGD with momentum, or AdamW.
         learning_rate: Before any decay.
         weight_decay: L2 for SGD, decoupled for AdamW.
+        decay_vectors: Whether biases and the weights of norms decay too.
         momentum: Of SGD.
         milestones: Parts of the epochs after which the rate is multiplied by `decay`; empty with a cosine.
         decay: At each milestone.
@@ -32,11 +33,12 @@ class Recipe:
         patches: Shuffle so many patches a side; 1 shuffles nothing.
         cutmix_beta: Every batch is mixed, lambda from Beta(beta, beta); None mixes nothing.
         temperature: Of teacher and student, where labels are soft.
-        plain_passes: A pass of the unmixed images through the student in training mode before each step, which only
-            moves the running statistics of its batch norms.
-        accumulate: Batches whose gradients make one step.
+        extra_pass: A pass of each batch through the student in training mode before its step, which only moves the
+            running statistics of its batch norms.
+        piece_size: Images of a batch that go through the student at once; the mean of the pieces' gradients makes one
+            step. None is the whole batch.
         check_every: Epochs between tests.
-        check_from: Part of the epochs before which nothing is tested. The last epoch always is.
+        check_from: Part of the epochs up to which nothing is tested. The last epoch always is.
         precision: float32, or bfloat16 where torch's autocast says so.
     """
 
@@ -45,6 +47,7 @@ class Recipe:
     optimizer: Literal["sgd", "adamw"]
     learning_rate: float
     weight_decay: float
+    decay_vectors: bool = True
     momentum: float = 0.9
     milestones: tuple[float, ...] = ()
     decay: float = 1.0
@@ -56,8 +59,8 @@ class Recipe:
     patches: int = 1
     cutmix_beta: float | None = None
     temperature: float = 1.0
-    plain_passes: bool = False
-    accumulate: int = 1
+    extra_pass: bool = False
+    piece_size: int | None = None
     check_every: int = 1
     check_from: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -72,8 +75,8 @@ class Recipe:
 
     def checks(self) -> tuple[int, ...]:
         """The epochs, counted from 1, after which the student is tested; the last of them is the last epoch."""
-        first = math.ceil(self.check_from * self.epochs)
-        regular = {epoch for epoch in range(self.check_every, self.epochs, self.check_every) if epoch >= first}
+        waited = self.check_from * self.epochs
+        regular = {epoch for epoch in range(self.check_every, self.epochs, self.check_every) if epoch > waited}
         return (*sorted(regular), self.epochs)
 
 

@@ -88,6 +88,7 @@ class Evaluation:
 
     Args:
         protocol: Its name.
+        labels: What the student learned from: "hard", "online" or "stored" labels.
         student: Which network was trained.
         parameters: How many numbers it learns.
         image_size: Height and width of the images that it was shown.
@@ -98,6 +99,7 @@ class Evaluation:
     """
 
     protocol: str
+    labels: str
     student: Student
     parameters: int
     image_size: int
@@ -110,7 +112,8 @@ class Evaluation:
         """JSON values."""
         return {
             "protocol": self.protocol,
-            "student": {**asdict(self.student), "parameters": self.parameters},
+            "labels": self.labels,
+            "student": {**asdict(self.student), "norm": self.student.norm_used, "parameters": self.parameters},
             "image_size": self.image_size,
             "class_names": list(self.class_names),
             "teacher": None if self.teacher is None else dict(self.teacher),

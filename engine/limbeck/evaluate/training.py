@@ -7,8 +7,9 @@ the feed. On one machine with one number of threads a run is repeated bit for bi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,15 +70,10 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * recipe.rate(epoch)
             network.train()
-            waiting = 0
             for batch in feed.epoch(epoch):
-                _accumulate(network, batch, recipe, device)
-                waiting += 1
-                if waiting == recipe.accumulate:
-                    _step(optimizer)
-                    waiting = 0
-            if waiting:
-                _step(optimizer)
+                _backward(network, batch, recipe, device)
+                optimizer.step()
+                optimizer.zero_grad()
             if epoch + 1 in checks:
                 curve.append((epoch + 1, accuracy(network, test, recipe=recipe, device=device)))
             on_epoch(epoch + 1, recipe.epochs)
@@ -153,32 +149,32 @@ def num_parameters(student: Student, *, num_classes: int, image_size: int) -> in
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _accumulate(network: nn.Module, batch: Batch, recipe: Recipe, device: str) -> None:
-    """Add the gradient of one batch: cross entropy at the recipe's temperature.
+def _backward(network: nn.Module, batch: Batch, recipe: Recipe, device: str) -> None:
+    """The gradient of one batch, piece by piece: the mean of its pieces' cross entropies at the recipe's temperature.
 
     Against soft targets its gradient is that of the published KL divergence; they differ by the targets' entropy.
     """
-    with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        if recipe.plain_passes:
-            with torch.no_grad():
-                network(_tensor(batch.plain, device))
-        logits = network(_tensor(batch.images, device)).float()
-    loss = cross_entropy(logits / recipe.temperature, torch.from_numpy(batch.targets).to(device))
-    torch.autograd.backward(loss / recipe.accumulate)
-
-
-def _step(optimizer: torch.optim.Optimizer) -> None:
-    optimizer.step()
-    optimizer.zero_grad()
+    images, targets = _tensor(batch.images, device), torch.from_numpy(batch.targets).to(device)
+    with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"), torch.no_grad():
+        if recipe.extra_pass:
+            network(images)
+    size = recipe.piece_size or len(images)
+    pieces = list(zip(torch.split(images, size), torch.split(targets, size), strict=True))
+    for shown, wanted in pieces:
+        with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = network(shown).float()
+        torch.autograd.backward(cross_entropy(logits / recipe.temperature, wanted) / len(pieces))
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters: Sequence[Tensor] = list(network.parameters())
+    decaying: list[Tensor] = []
+    kept: list[Tensor] = []
+    for weight in network.parameters():
+        (decaying if recipe.decay_vectors or weight.ndim > 1 else kept).append(weight)
+    groups: list[dict[str, Any]] = [{"params": decaying}, {"params": kept, "weight_decay": 0.0}]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def _logits(network: nn.Module, images: Images, precision: str, device: str) -> Array:

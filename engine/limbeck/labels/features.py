@@ -38,6 +38,8 @@ def features_of_all(
     for start in range(0, total, batch):
         rows = slice(start, start + batch)
         images = pixels.floats(rows)
-        parts.append(features_of(backbone, images if views is None else view(images, views[rows])))
+        if views is not None:
+            images = view(images, views[rows], out=backbone.image_size)
+        parts.append(features_of(backbone, images))
         on_images(min(start + batch, total), total)
     return np.concatenate(parts)

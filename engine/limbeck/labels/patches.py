@@ -8,18 +8,17 @@ from limbeck.arrays import Images
 
 
 def shuffle_patches(images: Images, rng: np.random.Generator, side: int) -> Images:
-    """Each image cut into `side` x `side` equal patches that change places, another order for each image.
+    """Each image cut into `side` x `side` equal patches, whose columns and rows change places, anew for each image.
 
-    Sun et al., "On the Diversity and Realism of Distilled Dataset", CVPR 2024 (RDED). Where the size is no multiple
-    of `side`, the images are returned as they are.
+    Sun et al., "On the Diversity and Realism of Distilled Dataset", CVPR 2024 (RDED): patches of a row stay in a row.
+    Where the size is no multiple of `side`, the images are returned as they are.
     """
     n, c, size, _ = images.shape
     if side < 2 or size % side:
         return images
-    part = size // side
-    patches = (
-        images.reshape(n, c, side, part, side, part).transpose(0, 2, 4, 1, 3, 5).reshape(n, side**2, c, part, part)
-    )
-    order = rng.permuted(np.tile(np.arange(side**2), (n, 1)), axis=1)
-    moved = np.take_along_axis(patches, order[:, :, None, None, None], axis=1)
-    return moved.reshape(n, side, side, c, part, part).transpose(0, 3, 1, 4, 2, 5).reshape(images.shape)
+    patches = images.reshape(n, c, side, size // side, side, size // side)
+    for axis in (4, 2):
+        order = rng.permuted(np.tile(np.arange(side), (n, 1)), axis=1)
+        places = [n if at == 0 else side if at == axis else 1 for at in range(6)]
+        patches = np.take_along_axis(patches, order.reshape(places), axis=axis)
+    return patches.reshape(images.shape)

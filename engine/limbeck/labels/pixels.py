@@ -54,10 +54,6 @@ class Pixels:
         content.update(np.ascontiguousarray(self.images).tobytes())
         return content.hexdigest()
 
-    def _about(self) -> str:
-        names = ", ".join(self.class_names[:5]) + (", …" if len(self.class_names) > 5 else "")
-        return f"{len(self.class_names)} classes ({names}) at {self.size} px"
-
     def random_subset(self, *, ipc: int, seed: int) -> Pixels:
         """`ipc` images of each class without replacement: the baseline of every method.
 
@@ -76,17 +72,31 @@ class Pixels:
         return Pixels(self.images[chosen], self.labels[chosen], self.class_names)
 
 
-def read_pixels(source: ImageSource, *, size: int, fit: Fit = "crop", batch: int = 64) -> Pixels:
+def with_margin(size: int) -> int:
+    """What published tests and crops read images at whose middle `size` pixels are shown: 256 for 224."""
+    return size // 7 * 8
+
+
+def read_pixels(source: ImageSource, *, size: int, fit: Fit = "crop", margin: bool = False, batch: int = 64) -> Pixels:
     """All images of `source` at `size`, in label order.
+
+    Args:
+        source: Where they are.
+        size: Height and width.
+        fit: How they become square.
+        margin: Read them larger (`with_margin`) and keep the middle.
+        batch: How many are held as numbers at a time.
 
     Raises:
         DataError: An image cannot be read.
     """
+    read = with_margin(size) if margin else size
+    middle = slice((read - size) // 2, (read - size) // 2 + size)
     images: list[NDArray[np.uint8]] = []
     labels: list[int] = []
     for class_id in range(len(source.class_names)):
-        for part in source.images(class_id, size=size, fit=fit, batch=batch):
-            images.append(np.rint(part * np.float32(255)).astype(np.uint8))
+        for part in source.images(class_id, size=read, fit=fit, batch=batch):
+            images.append(np.rint(part[..., middle, middle] * np.float32(255)).astype(np.uint8))
             labels += [class_id] * len(part)
     return Pixels(np.concatenate(images), np.asarray(labels, np.int64), tuple(source.class_names))
 
@@ -96,21 +106,28 @@ def normalized(images: Images) -> Images:
     return (images - MEAN) / STD
 
 
-def refuse_unlike(distilled: Sequence[Pixels], test: Pixels, real: Pixels | None) -> None:
+def refuse_unlike(distilled: Sequence[Pixels], *others: Pixels) -> None:
     """Refuse sets that cannot be compared.
 
+    Args:
+        distilled: Sets that are to differ in their seed only.
+        others: What they are compared with.
+
     Raises:
-        DataError: Class names, their order or the size of the images differ, or the distilled sets' number of images.
+        DataError: Class names or their order differ, or the distilled sets' size or number of images.
     """
     first = distilled[0]
-    others = [("another distilled set", part) for part in distilled[1:]] + [("the test images", test)]
-    if real is not None:
-        others.append(("the real training images", real))
-    for what, other in others:
-        if other.class_names != first.class_names or other.size != first.size:
+    for other in [*distilled[1:], *others]:
+        if other.class_names != first.class_names:
             raise DataError(
-                f"the sets cannot be compared: the distilled set has {first._about()}, {what} {other._about()}; names, "
-                "order and size must be the same"
+                f"the sets cannot be compared: one has {_classes(first)}, another {_classes(other)}; names and order "
+                "must be the same"
             )
-    if len({len(part.labels) for part in distilled}) != 1:
-        raise DataError(f"the distilled sets differ in size: {[len(part.labels) for part in distilled]} images")
+    if len({(len(part.labels), part.size) for part in distilled}) != 1:
+        found = ", ".join(f"{len(part.labels)} images of {part.size} px" for part in distilled)
+        raise DataError(f"the distilled sets differ in size: {found}")
+
+
+def _classes(pixels: Pixels) -> str:
+    names = ", ".join(pixels.class_names[:5]) + (", …" if len(pixels.class_names) > 5 else "")
+    return f"{len(pixels.class_names)} classes ({names})"

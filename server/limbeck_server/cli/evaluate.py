@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,8 +11,8 @@ from limbeck.errors import ConfigError
 from limbeck.evaluate.linear import LinearTraining
 from limbeck.evaluate.protocols import PROTOCOLS
 from limbeck.evaluate.students import STUDENTS, Student, require_torch
-from limbeck_server.cli.evaluate_features import inheritance, linear, probe
-from limbeck_server.cli.evaluate_students import BACKBONE, ProtocolName, StudentEvaluation
+from limbeck_server.cli.evaluate_features import FeatureEvaluation
+from limbeck_server.cli.evaluate_students import BACKBONE, StudentEvaluation
 from limbeck_server.cli.options import (
     BackendOption,
     BackendSetOption,
@@ -23,9 +22,11 @@ from limbeck_server.cli.options import (
     make_backend,
 )
 from limbeck_server.cli.report import JsonOption, reporting
+from limbeck_server.evaluation_options import ProtocolName, refuse_unused
 
 
 def evaluate(
+    context: typer.Context,
     distilled: Annotated[
         list[Path],
         typer.Argument(help="Distilled sets that differ in their seed only; one or more.", show_default=False),
@@ -56,8 +57,9 @@ def evaluate(
     baseline: Annotated[
         list[str] | None,
         typer.Option(
-            help="Train on real images too: random, as many, or all; plain: without augmentation too; may be repeated.",
-            metavar="random|all|plain",
+            help="Train on real images too: random, as many, or all; plain: without augmentation too; hard: with hard "
+            "labels beside soft ones; may be repeated.",
+            metavar="random|all|plain|hard",
             show_default=False,
         ),
     ] = None,
@@ -110,37 +112,21 @@ def evaluate(
     Example: limbeck evaluate distilled --train photos/train --test photos/test
     """
     with reporting(as_json) as report:
-        if protocol == "probe":
-            if train is None:
-                raise ConfigError("the probe compares with real images: give --train")
-            chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
-            probe(report, [*map(str, distilled)], train, test, pack=pack, backend=chosen, seeds=seeds or 5)
-            return
-        count = epochs or math.ceil(scale * LinearTraining().epochs)
-        training = LinearTraining(epochs=max(count, 1))
-        if protocol == "linear":
-            chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
-            linear(
-                report,
-                distilled,
-                train,
-                test,
-                pack=pack,
-                backend=chosen,
-                seeds=seeds or 5,
-                training=training,
-                baselines=baseline or [],
-            )
-            return
-        if protocol == "inheritance":
-            if train is None or heir is None:
-                raise ConfigError(
-                    "inheritance trains a head on real images, for another backbone: give --train and --heir"
-                )
-            chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
-            inheritance(
-                report, distilled, train, test, packs=(pack, heir), backend=chosen, seeds=seeds or 3, training=training
-            )
+        refuse_unused(protocol, (name for name in context.params if _given(context, name)))
+        chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
+        if protocol == "probe" or protocol == "linear" or protocol == "inheritance":
+            evaluation = FeatureEvaluation(report=report, pack=pack, backend=chosen, test=test, page=report_file)
+            training = LinearTraining.shortened(scale=scale, epochs=epochs)
+            if protocol == "linear":
+                evaluation.linear(distilled, train, seeds=seeds or 5, training=training, baselines=baseline or [])
+            elif train is None:
+                raise ConfigError(f"the protocol {protocol} compares with real images: give --train")
+            elif protocol == "probe":
+                evaluation.probe(distilled, train, seeds=seeds or 5)
+            elif heir is None:
+                raise ConfigError("inheritance is for another backbone: give --heir")
+            else:
+                evaluation.inheritance(distilled, train, heir=heir, seeds=seeds or 3, training=training)
             return
         require_torch()
         asked = Student.parse(student).with_norm(norm or PROTOCOLS[protocol]().norm)
@@ -149,7 +135,7 @@ def evaluate(
             protocol=protocol,
             student=Student(name=asked.name, norm=asked.norm, width=width),
             pack=pack,
-            backend=make_backend(backend, provider, threads, backend_set, pack=pack),
+            backend=chosen,
             threads=threads,
             seeds=seeds or 3,
             baselines=baseline or [],
@@ -161,3 +147,9 @@ def evaluate(
             precision=precision,
             device=device,
         ).evaluate(distilled, train=train, test=test, image_size=image_size, page=report_file)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from limbeck.backbone import open_backbone
@@ -11,117 +12,148 @@ from limbeck.backends.base import Backend
 from limbeck.data.distilled import DistilledSet
 from limbeck.data.source import open_source
 from limbeck.data.stored import StoredSource
+from limbeck.durable import write_whole
+from limbeck.evaluate.features_report import features_report
 from limbeck.evaluate.heads import LinearHeads
 from limbeck.evaluate.heirs import Heirs
 from limbeck.evaluate.linear import LinearTraining
 from limbeck.evaluate.probe import Accuracy, compare, extract, refuse_other_classes
-from limbeck.labels.pixels import read_pixels
+from limbeck.labels.pixels import read_pixels, with_margin
 from limbeck.linear_head import LinearHead
 from limbeck.pack import Pack
 from limbeck_server.cli.report import Report
 
 
-def probe(
-    report: Report, distilled: Sequence[str], train: str, test: str, *, pack: str, backend: Backend, seeds: int
-) -> None:
-    """Logistic regression on the features of the pack's backbone: distilled, as many random, all real images."""
-    sources = [*map(open_source, distilled), open_source(train), open_source(test)]
-    refuse_other_classes(sources)
-    total = sum(len(source.names(i)) for source in sources for i in range(len(source.class_names)))
-    done = 0
-
-    def count(images: int) -> None:
-        nonlocal done
-        done += images
-        report.step("features", done, total)
-
-    with open_backbone(Pack.open(pack), backend) as backbone, report.progress():
-        sets = [extract(source, backbone, on_images=count) for source in sources]
-    rows = compare(sets[:-2], sets[-2], sets[-1], seeds=seeds)
-    _tell_accuracies(report, rows, "test accuracy of logistic regression on features of the pack's backbone")
-
-
-def linear(
-    report: Report,
-    distilled: Sequence[Path],
-    train: str | None,
-    test: str,
-    *,
-    pack: str,
-    backend: Backend,
-    seeds: int,
-    training: LinearTraining,
-    baselines: Sequence[str],
-) -> None:
-    """A linear head on the pack's backbone, learned on fresh views (LGM, SFM).
+@dataclass(frozen=True, kw_only=True)
+class FeatureEvaluation:
+    """An evaluation on features, as asked for on the command line.
 
     Args:
         report: Told of steps and results.
-        distilled: Sets that differ in their seed.
-        train, test: Real images; training images are for the baselines.
         pack: Whose backbone.
         backend: What runs it.
-        seeds: How many heads on each set.
-        training: Of a head.
-        baselines: "random", "all".
+        test: The real test images.
+        page: Where the report to read goes; None writes none.
     """
-    with open_backbone(Pack.open(pack), backend) as backbone, report.progress():
-        size = backbone.image_size
-        heads = LinearHeads(
-            backbone=backbone,
-            test=read_pixels(open_source(test), size=size),
-            training=training,
-            seeds=seeds,
-            on_progress=report.step,
+
+    report: Report
+    pack: str
+    backend: Backend
+    test: str
+    page: Path | None
+
+    def probe(self, distilled: Sequence[Path], train: str, *, seeds: int) -> None:
+        """Logistic regression: distilled, as many random, all real images."""
+        sources = [*map(open_source, map(str, distilled)), open_source(train), open_source(self.test)]
+        refuse_other_classes(sources)
+        total = sum(len(source.names(i)) for source in sources for i in range(len(source.class_names)))
+        done = 0
+
+        def count(images: int) -> None:
+            nonlocal done
+            done += images
+            self.report.step("features", done, total)
+
+        with open_backbone(Pack.open(self.pack), self.backend) as backbone, self.report.progress():
+            sets = [extract(source, backbone, on_images=count) for source in sources]
+            size = backbone.image_size
+        rows = compare(sets[:-2], sets[-2], sets[-1], seeds=seeds)
+        self._tell(rows, distilled, "logistic regression on features of the pack's backbone", size=size)
+
+    def linear(
+        self,
+        distilled: Sequence[Path],
+        train: str | None,
+        *,
+        seeds: int,
+        training: LinearTraining,
+        baselines: Sequence[str],
+    ) -> None:
+        """A linear head, learned on fresh views (LGM, SFM)."""
+        with open_backbone(Pack.open(self.pack), self.backend) as backbone, self.report.progress():
+            size = backbone.image_size
+            heads = LinearHeads(
+                backbone=backbone,
+                test=read_pixels(open_source(self.test), size=size, margin=True),
+                training=training,
+                seeds=seeds,
+                on_progress=self.report.step,
+            )
+            rows = heads.compare(
+                [read_pixels(open_source(folder), size=with_margin(size)) for folder in distilled],
+                real=None if train is None else read_pixels(open_source(train), size=with_margin(size)),
+                baselines=baselines,
+            )
+        title = "linear heads on the pack's backbone, learned on fresh views (LGM, SFM)"
+        self._tell(rows, distilled, title, size=size, training=training)
+
+    def inheritance(
+        self, distilled: Sequence[Path], train: str, *, heir: str, seeds: int, training: LinearTraining
+    ) -> None:
+        """The classifier of the pack's backbone, on that of the pack `heir` (SFM)."""
+        with ExitStack() as stack:
+            first, second = (
+                stack.enter_context(open_backbone(Pack.open(pack), self.backend)) for pack in (self.pack, heir)
+            )
+            size = max(first.image_size, second.image_size)
+            sources = [open_source(folder) for folder in distilled]
+            heirs = Heirs(
+                distiller=first,
+                heir=second,
+                real=read_pixels(open_source(train), size=size, margin=True),
+                test=read_pixels(open_source(self.test), size=size, margin=True),
+                training=training,
+                head=_stored_head(sources[0], Pack.open(self.pack)),
+                on_progress=self.report.step,
+            )
+            stack.enter_context(self.report.progress())
+            rows = heirs.compare([read_pixels(source, size=with_margin(size)) for source in sources], seeds=seeds)
+        self._tell(rows, distilled, "inherited classifiers (SFM)", size=size, training=training)
+
+    def _tell(
+        self,
+        rows: Sequence[Accuracy],
+        distilled: Sequence[Path],
+        what: str,
+        *,
+        size: int,
+        training: LinearTraining | None = None,
+    ) -> None:
+        not_followed = _overrides(training)
+        for row in rows:
+            self.report.event(
+                "accuracy",
+                trained_on=row.name,
+                images=row.images,
+                mean=row.mean,
+                spread=row.spread,
+                all=row.accuracies,
+                overrides=not_followed,
+            )
+        self.report.table(
+            f"test accuracy of {what}",
+            ["trained on", "images", "accuracy", "seeds"],
+            [[r.name, r.images, f"{100 * r.mean:.1f} ± {100 * r.spread:.1f} %", len(r.accuracies)] for r in rows],
+            numbers=True,
         )
-        rows = heads.compare(
-            [read_pixels(open_source(folder), size=size) for folder in distilled],
-            real=None if train is None else read_pixels(open_source(train), size=size),
-            baselines=baselines,
+        for name, pair in not_followed.items():
+            self.report.say(f"not as published: {name} is {pair['used']}, published {pair['published']}")
+        if self.page is None:
+            return
+        shown = read_pixels(open_source(distilled[0]), size=size)
+        title = f"What {distilled[0].name} is worth"
+        about = f"Test accuracy of {what}, {size} px."
+        write_whole(
+            self.page, features_report(rows, shown, title=title, about=about, not_followed=not_followed).encode()
         )
-    _tell_accuracies(report, rows, "test accuracy of linear heads on the pack's backbone")
-    _tell_overrides(report, training)
+        self.report.say(f"to read: {self.page}")
 
 
-def inheritance(
-    report: Report,
-    distilled: Sequence[Path],
-    train: str,
-    test: str,
-    *,
-    packs: tuple[str, str],
-    backend: Backend,
-    seeds: int,
-    training: LinearTraining,
-) -> None:
-    """The classifier of the first pack's backbone, on that of the second (SFM).
-
-    Args:
-        report: Told of steps and results.
-        distilled: Sets that differ in their seed.
-        train, test: Real images.
-        packs: Whose backbone distilled, and whose inherits.
-        backend: What runs both.
-        seeds: How many trainings.
-        training: Of the projector and the heads.
-    """
-    with ExitStack() as stack:
-        first, second = (stack.enter_context(open_backbone(Pack.open(pack), backend)) for pack in packs)
-        size = max(first.image_size, second.image_size)
-        sources = [open_source(folder) for folder in distilled]
-        heirs = Heirs(
-            distiller=first,
-            heir=second,
-            real=read_pixels(open_source(train), size=size),
-            test=read_pixels(open_source(test), size=size),
-            training=training,
-            head=_stored_head(sources[0], Pack.open(packs[0])),
-            on_progress=report.step,
-        )
-        stack.enter_context(report.progress())
-        rows = heirs.compare([read_pixels(source, size=size) for source in sources], seeds=seeds)
-    _tell_accuracies(report, rows, "test accuracy of inherited classifiers")
-    _tell_overrides(report, training)
+def _overrides(training: LinearTraining | None) -> Mapping[str, Mapping[str, object]]:
+    published = LinearTraining().epochs
+    if training is None or training.epochs == published:
+        return {}
+    return {"epochs": {"published": published, "used": training.epochs}}
 
 
 def _stored_head(source: StoredSource, pack: Pack) -> LinearHead | None:
@@ -133,27 +165,3 @@ def _stored_head(source: StoredSource, pack: Pack) -> LinearHead | None:
     if "golden_head_weight" not in arrays or made_with.get("digest") != pack.digest:
         return None
     return LinearHead(arrays["golden_head_weight"], arrays["golden_head_bias"])
-
-
-def _tell_accuracies(report: Report, rows: Sequence[Accuracy], title: str) -> None:
-    for row in rows:
-        report.event(
-            "accuracy",
-            trained_on=row.name,
-            images=row.images,
-            mean=row.mean,
-            spread=row.spread,
-            all=row.accuracies,
-        )
-    report.table(
-        title,
-        ["trained on", "images", "accuracy", "seeds"],
-        [[r.name, r.images, f"{100 * r.mean:.1f} ± {100 * r.spread:.1f} %", len(r.accuracies)] for r in rows],
-        numbers=True,
-    )
-
-
-def _tell_overrides(report: Report, training: LinearTraining) -> None:
-    published = LinearTraining().epochs
-    if training.epochs != published:
-        report.say(f"not as published: epochs is {training.epochs}, published {published}")

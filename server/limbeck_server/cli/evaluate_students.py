@@ -25,7 +25,7 @@ from limbeck.labels.teacher import LinearTeacher, Teacher
 from limbeck.pack import Pack
 from limbeck_server.cli.report import Report
 
-ProtocolName = Literal["probe", "linear", "inheritance", "hard", "soft", "fkd"]
+StudentProtocol = Literal["hard", "soft", "fkd"]
 BACKBONE = "backbone"
 """As a teacher: the pack's, with a linear head."""
 
@@ -35,7 +35,7 @@ class StudentEvaluation:
     """An evaluation by training, as asked for on the command line."""
 
     report: Report
-    protocol: ProtocolName
+    protocol: StudentProtocol
     student: Student
     pack: str
     backend: Backend
@@ -57,12 +57,10 @@ class StudentEvaluation:
         from limbeck.evaluate.runs import Evaluator
 
         self._limit_threads()
-        if self.labels is not None and self.protocol != "fkd":
-            raise ConfigError(f"--labels are for protocol fkd, not '{self.protocol}'")
         sources = [open_source(folder) for folder in distilled]
         size = image_size or _own_size(sources[0]) or PROTOCOLS[self.protocol]().image_size
         sets = [read_pixels(source, size=size) for source in sources]
-        tested = read_pixels(open_source(test), size=size)
+        tested = read_pixels(open_source(test), size=size, margin=PROTOCOLS[self.protocol]().test_margin)
         real = None if train is None else read_pixels(open_source(train), size=size)
         stored = read_labels(self.labels) if self.labels is not None and self.labels.exists() else None
         with self._teacher(real, tested, needed=self.protocol != "hard" and stored is None) as teacher:

@@ -70,7 +70,10 @@ DataOption = Annotated[
 ]
 IpcOption = Annotated[int, typer.Option(help="Images per class.")]
 MethodOption = Annotated[
-    str, typer.Option(help=f"One of: {', '.join(METHODS)}; or one that an installed package registers.")
+    str,
+    typer.Option(
+        help=f"One of: {', '.join(METHODS)}; or one that an installed package registers. ddps is a reconstruction."
+    ),
 ]
 PresetOption = Annotated[str, typer.Option(help="default, or faithful: the official release's settings.")]
 SettingsOption = Annotated[

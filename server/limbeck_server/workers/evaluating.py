@@ -14,6 +14,7 @@ from typing import Any
 
 from limbeck import errors
 from limbeck.errors import LimbeckError
+from limbeck_server.evaluation_options import uses
 from limbeck_server.rpc import worker_pb2
 from limbeck_server.runner.open_job import OnProgress
 from limbeck_server.spec import EvaluateSpec, Places, Reading
@@ -97,7 +98,7 @@ def arguments(spec: EvaluateSpec, places: Places) -> list[str]:
         "scale": spec.scale,
         "epochs": spec.epochs,
         "checks": spec.checks,
-        "image-size": spec.image_size,
+        "image_size": spec.image_size,
         "norm": spec.norm,
         "width": spec.width,
         "precision": spec.precision,
@@ -108,8 +109,12 @@ def arguments(spec: EvaluateSpec, places: Places) -> list[str]:
     backend = {**places.backend.get(spec.backend, {}), **spec.backend_settings}
     return [
         "evaluate",
-        *(f"--{name}={value}" for name, value in options.items() if value is not None),
-        *(f"--baseline={name}" for name in spec.baselines),
+        *(
+            f"--{name.replace('_', '-')}={value}"
+            for name, value in options.items()
+            if value is not None and uses(spec.protocol, name)
+        ),
+        *(f"--baseline={name}" for name in spec.baselines if uses(spec.protocol, "baseline")),
         *(f"--backend-set={name}={json.dumps(value)}" for name, value in backend.items()),
         "--json",
         "--",

@@ -41,7 +41,17 @@ def test_more_than_a_hundred_classes_train_faster_in_larger_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ipc", "classes", "batch"), [(1, 10, 10), (10, 10, 50), (50, 10, 100), (50, 100, 200), (10, 1000, 100), (1, 2, 2)]
+    ("ipc", "classes", "batch"),
+    [
+        (1, 10, 10),
+        (10, 10, 50),
+        (50, 10, 100),
+        (50, 100, 200),
+        (10, 1000, 100),
+        (1, 2, 2),
+        (50, 200, 100),
+        (1, 200, 100),
+    ],
 )
 def test_the_batches_of_rded(ipc: int, classes: int, batch: int) -> None:
     recipe = OnlineSoftLabels().recipe(ipc=ipc, num_classes=classes, student="resnet-18", image_size=224)
@@ -50,7 +60,7 @@ def test_the_batches_of_rded(ipc: int, classes: int, batch: int) -> None:
 
 @pytest.mark.parametrize(
     ("student", "rate"),
-    [("resnet-18", 1e-3), ("efficientnet-b0", 2e-3), ("mobilenet-v2", 2.5e-3), ("vit-b-16", 1e-4)],
+    [("resnet-18", 1e-3), ("efficientnet-b0", 2e-3), ("mobilenet-v2", 2.5e-3), ("vit-b-16", 1e-4), ("vgg-11", 5e-4)],
 )
 def test_the_rates_of_rded(student: str, rate: float) -> None:
     assert OnlineSoftLabels().recipe(ipc=10, num_classes=10, student=student, image_size=224).learning_rate == rate

@@ -37,7 +37,11 @@ def test_hard_labels_are_tested_a_hundred_times_and_after_the_last_epoch() -> No
 
 
 def test_rded_is_tested_every_ten_epochs_after_four_fifths() -> None:
-    assert RDED.checks() == (240, 250, 260, 270, 280, 290, 300)
+    assert RDED.checks() == (250, 260, 270, 280, 290, 300)
+
+
+def test_fkd_is_tested_every_ten_epochs() -> None:
+    assert FKD.checks() == tuple(range(10, 301, 10))
 
 
 @pytest.mark.parametrize("recipe", [HARD, RDED, FKD])

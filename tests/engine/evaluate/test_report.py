@@ -60,6 +60,7 @@ def page(pixels: Pixels) -> str:
     )
     evaluation = Evaluation(
         protocol="hard",
+        labels="hard",
         student=Student(name="convnet-3"),
         parameters=1234,
         image_size=8,

@@ -144,6 +144,31 @@ def test_stored_labels_are_of_augmented_images(sets: tuple[Pixels, ...]) -> None
         judge.evaluate([distilled], baselines=["plain"])
 
 
-def test_soft_labels_give_no_score_that_compares_hard_ones() -> None:
+def test_soft_labels_alone_give_no_score_that_compares_hard_ones() -> None:
     scores = scores_of([worth("distilled", 0.6), worth("random real", 0.5), worth("all real", 0.9)], hard=False)
     assert set(scores) == {"improvement_over_random"}
+
+
+def test_soft_labels_beside_hard_ones_give_the_label_robust_score(sets: tuple[Pixels, ...]) -> None:
+    """What soft labels add counts as improvement over random; what hard ones lose counts against the set."""
+    distilled, real, test = sets
+    judge = evaluator(test, OnlineSoftLabels(), teacher=ColorTeacher(), seeds=1)
+    found = judge.evaluate([distilled], real=real, baselines=["random", "hard"])
+    best = {one.trained_on: one.best[0] for one in found.worths}
+    recovery = best["all real, hard labels"] - best["distilled, hard labels"]
+    gain = best["distilled"] - best["random real"]
+    assert found.scores["label_robust_score"] == pytest.approx(squashed(gain / 2 - recovery / 2))
+    assert found.worths[-1].recipe.temperature == 1.0
+    assert found.labels == "online"
+
+
+def test_hard_labels_need_no_hard_ones_beside(sets: tuple[Pixels, ...]) -> None:
+    distilled, real, test = sets
+    with pytest.raises(ConfigError, match="leave out the baseline 'hard'"):
+        evaluator(test).evaluate([distilled], real=real, baselines=["hard"])
+
+
+def test_another_teacher_than_the_published_one_is_said(sets: tuple[Pixels, ...]) -> None:
+    distilled, _, test = sets
+    found = evaluator(test, OnlineSoftLabels(), teacher=ColorTeacher(), seeds=1).evaluate([distilled])
+    assert found.worths[0].overrides["teacher"] == {"published": "resnet-18", "used": ColorTeacher().key}

@@ -41,7 +41,7 @@ def test_a_student_learns_classes_that_differ() -> None:
 
 def test_a_student_learns_from_a_teacher() -> None:
     rng = np.random.default_rng(0)
-    recipe = replace(RECIPE, temperature=4.0, plain_passes=True, optimizer="adamw", learning_rate=1e-2)
+    recipe = replace(RECIPE, temperature=4.0, extra_pass=True, optimizer="adamw", learning_rate=1e-2)
     student = replace(STUDENT, norm="batch")
     feed = TaughtFeed(colored(rng, ipc=8), recipe, ColorTeacher(), seed=0)
     assert train(student, feed, colored(rng, ipc=20), recipe, seed=0).curve[-1][1] > 0.9
@@ -60,12 +60,22 @@ def test_what_torch_draws_elsewhere_is_not_changed_by_training() -> None:
     assert torch.equal(torch.rand(3), before)
 
 
-def test_gradients_of_batches_are_averaged_into_one_step() -> None:
-    """Two half batches make the step of the whole one; instance norm sees one image at a time."""
-    plain = replace(RECIPE, cutmix_beta=None, flip=0.0, epochs=1)
-    whole = trained(replace(plain, batch_size=24))
-    halves = trained(replace(plain, batch_size=12, accumulate=2))
+def test_pieces_of_a_batch_make_its_one_step() -> None:
+    """Two halves make the step of the whole one; instance norm sees one image at a time."""
+    plain = replace(RECIPE, epochs=1, batch_size=12)
+    whole, halves = trained(plain), trained(replace(plain, piece_size=6))
     torch.testing.assert_close(weights(whole), weights(halves), rtol=1e-4, atol=1e-6)
+
+
+def test_vectors_decay_only_if_the_recipe_says_so() -> None:
+    """At rate 0.1 and decay 1, AdamW takes a tenth of a weight away in one step, and its gradient as much at most."""
+    recipe = replace(RECIPE, optimizer="adamw", learning_rate=0.1, weight_decay=1.0, epochs=1, batch_size=24)
+    student = replace(STUDENT, norm="batch")
+    norms = []
+    for decay_vectors in (True, False):
+        run = trained(replace(recipe, decay_vectors=decay_vectors), student=student)
+        norms.append(next(m for m in run.network.modules() if isinstance(m, torch.nn.BatchNorm2d)).weight.detach())
+    torch.testing.assert_close(norms[1] - norms[0], torch.full_like(norms[0], 0.1), rtol=1e-4, atol=1e-5)
 
 
 def test_one_step_of_sgd_is_that_of_torch_by_hand() -> None:
@@ -81,9 +91,9 @@ def test_one_step_of_sgd_is_that_of_torch_by_hand() -> None:
     torch.testing.assert_close(weights(train(STUDENT, feed, test, recipe, seed=0)), by_hand, rtol=1e-4, atol=1e-6)
 
 
-def test_plain_passes_move_the_statistics_of_batch_norm_further() -> None:
-    def momentum_steps(plain_passes: bool) -> int:
-        run = trained(replace(RECIPE, epochs=1, plain_passes=plain_passes), student=replace(STUDENT, norm="batch"))
+def test_extra_passes_move_the_statistics_of_batch_norm_further() -> None:
+    def momentum_steps(extra_pass: bool) -> int:
+        run = trained(replace(RECIPE, epochs=1, extra_pass=extra_pass), student=replace(STUDENT, norm="batch"))
         (steps,) = {int(m.num_batches_tracked) for m in run.network.modules() if isinstance(m, torch.nn.BatchNorm2d)}
         return steps
 

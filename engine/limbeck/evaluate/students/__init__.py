@@ -20,7 +20,17 @@ Stem = Literal["small", "middle", "large"]
 
 CONVNETS = ("convnet-3", "convnet-4", "convnet-5", "convnet-6")
 RESNETS = ("resnet-ap-10", "resnet-10", "resnet-18")
-FROM_TORCHVISION = ("shufflenet-v2", "mobilenet-v2", "efficientnet-b0", "vit-b-16")
+FROM_TORCHVISION = (
+    "resnet-50",
+    "resnet-101",
+    "vgg-11",
+    "alexnet",
+    "shufflenet-v2",
+    "mobilenet-v2",
+    "efficientnet-b0",
+    "vit-b-16",
+    "swin-v2-t",
+)
 STUDENTS = (*CONVNETS, *RESNETS, *FROM_TORCHVISION)
 
 
@@ -56,6 +66,11 @@ class Student:
         """A student from its name with or without hyphens and case: `ResNet18`, `convnet-3`."""
         plain = {_plain(known): known for known in STUDENTS}
         return cls(name=plain.get(_plain(name), name))
+
+    @property
+    def norm_used(self) -> str:
+        """The norm of the network that is built: `norm`, or "own" for those of torchvision."""
+        return "own" if self.name in FROM_TORCHVISION else self.norm
 
     def with_norm(self, norm: Norm) -> Student:
         """The same network with another norm; those of torchvision as they are."""

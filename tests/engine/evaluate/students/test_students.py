@@ -108,6 +108,11 @@ def test_small_images_get_a_small_stem(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "count"),
     [
+        ("resnet-50", 25_557_032),
+        ("resnet-101", 44_549_160),
+        ("vgg-11", 132_863_336),
+        ("alexnet", 61_100_840),
+        ("swin-v2-t", 28_351_570),
         ("shufflenet-v2", 2_278_604),
         ("mobilenet-v2", 3_504_872),
         ("efficientnet-b0", 5_288_548),
@@ -137,6 +142,8 @@ def test_an_unknown_student_is_told_which_there_are() -> None:
 
 
 def test_images_too_small_for_the_network_are_refused() -> None:
+    with pytest.raises(ConfigError, match="alexnet needs images of 63 px, these have 32"):
+        Student(name="alexnet").build(num_classes=2, image_size=32)
     with pytest.raises(ConfigError, match="halves 32 px to nothing"):
         Student(name="convnet-6").build(num_classes=2, image_size=32)
     with pytest.raises(ConfigError, match="a large stem needs images of 64 px, these have 32"):
