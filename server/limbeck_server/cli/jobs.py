@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limbeck_server.cli.jobs_connection import (
-    DEFAULT_SERVER,
-    CaOption,
-    CertificateOption,
-    InsecureOption,
-    JobArgument,
-    KeyOption,
-    ServerOption,
-    TimeoutOption,
-    TokenFileOption,
-    connected,
-    named,
-)
+from limbeck_server.cli.jobs_connection import JobArgument, named, on_server
 from limbeck_server.cli.jobs_report import describe_job, logged, summary, watch_job
 from limbeck_server.cli.jobs_submit import submit
-from limbeck_server.cli.report import JsonOption, reporting
+from limbeck_server.cli.report import Report
 from limbeck_server.store.records import JobState
+
+if TYPE_CHECKING:
+    from limbeck_server.client import Client
 
 app = typer.Typer(
     name="jobs",
@@ -34,85 +25,62 @@ app = typer.Typer(
 )
 
 
+@on_server
 def list_jobs(
+    client: Client,
+    report: Report,
     state: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 50,
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    insecure: InsecureOption = False,
-    timeout: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
 ) -> None:
     """List your jobs, newest first.
 
     Example: limbeck jobs list --server gpu:50051 --state running
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
-        jobs = [job for _, job in zip(range(limit), client.jobs(state or ()), strict=False)]
-        for job in jobs:
-            describe_job(report, job)
-        rows = [summary(job) for job in jobs]
-        report.table("jobs", ["job", "made", "what", "state", "images"], rows, whole_names=True)
+    jobs = [job for _, job in zip(range(limit), client.jobs(state or ()), strict=False)]
+    for job in jobs:
+        describe_job(report, job)
+    rows = [summary(job) for job in jobs]
+    report.table("jobs", ["job", "made", "what", "state", "images"], rows, whole_names=True)
 
 
+@on_server
 def watch(
+    client: Client,
+    report: Report,
     job: JobArgument,
     after: Annotated[int, typer.Option(min=0, help="The number of the last event that you have seen.")] = 0,
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    insecure: InsecureOption = False,
-    timeout: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
 ) -> None:
     """Show what happens to a job until it is done; Ctrl-C ends the showing, not the job.
 
     Example: limbeck jobs watch jobs/0123456789abcdef0123456789abcdef --server gpu:50051
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
-        ended = watch_job(client, named("jobs", job), report, after=after)
-        describe_job(report, ended)
-        if ended.distilled_set:
-            report.say(f"its set is {ended.distilled_set}: limbeck jobs fetch {ended.name} --out FOLDER")
+    ended = watch_job(client, named("jobs", job), report, after=after)
+    describe_job(report, ended)
+    if ended.distilled_set:
+        report.say(f"its set is {ended.distilled_set}: limbeck jobs fetch {ended.name} --out FOLDER")
 
 
+@on_server
 def cancel(
+    client: Client,
+    report: Report,
     job: JobArgument,
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    insecure: InsecureOption = False,
-    timeout: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
 ) -> None:
     """Ask for a job's end, which comes within a step.
 
     Example: limbeck jobs cancel jobs/0123456789abcdef0123456789abcdef --server gpu:50051
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
-        asked = client.cancel(named("jobs", job))
-        describe_job(report, asked)
-        report.say(f"{asked.name} is {asked.state}" + ("" if asked.is_final else ", and ends within a step"))
+    asked = client.cancel(named("jobs", job))
+    describe_job(report, asked)
+    report.say(f"{asked.name} is {asked.state}" + ("" if asked.is_final else ", and ends within a step"))
 
 
+@on_server
 def fetch(
+    client: Client,
+    report: Report,
     source: Annotated[str, typer.Argument(help="A job that is done, or a distilled set, by its name.")],
     out: Annotated[Path, typer.Option(help="The folder to make; it must not exist.")],
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    insecure: InsecureOption = False,
-    timeout: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
 ) -> None:
     """Fetch a distilled set: the same files as `limbeck distill` writes, each held against its digest.
 
@@ -120,54 +88,41 @@ def fetch(
 
     Example: limbeck jobs fetch jobs/0123456789abcdef0123456789abcdef --out distilled --server gpu:50051
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
-        with report.progress():
-            client.download(named("jobs", source), out, on_progress=report.step)
-        report.event("fetched", out=str(out))
-        report.say(f"the set is in {out}\nto look at: {out / 'preview.png'}")
+    with report.progress():
+        client.download(named("jobs", source), out, on_progress=report.step)
+    report.event("fetched", out=str(out))
+    report.say(f"the set is in {out}\nto look at: {out / 'preview.png'}")
 
 
+@on_server
 def delete(
+    client: Client,
+    report: Report,
     job: JobArgument,
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    insecure: InsecureOption = False,
-    timeout: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
 ) -> None:
     """Let the server forget a job that is done, failed or cancelled. Its distilled set stays there.
 
     Example: limbeck jobs delete jobs/0123456789abcdef0123456789abcdef --server gpu:50051
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
-        found = client.job(named("jobs", job))  # nothing but a job: a set's name must not delete the set
-        client.delete(found)
-        report.event("deleted", job=found.name, distilled_set=found.distilled_set)
-        stays = f"; its set stays: {found.distilled_set}" if found.distilled_set else ""
-        report.say(f"{found.name} is forgotten{stays}")
+    found = client.job(named("jobs", job))  # nothing but a job: a set's name must not delete the set
+    client.delete(found)
+    report.event("deleted", job=found.name, distilled_set=found.distilled_set)
+    stays = f"; its set stays: {found.distilled_set}" if found.distilled_set else ""
+    report.say(f"{found.name} is forgotten{stays}")
 
 
+@on_server
 def logs(
+    client: Client,
+    report: Report,
     job: JobArgument,
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    insecure: InsecureOption = False,
-    timeout: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
 ) -> None:
     """Show what has happened to a job until now.
 
     Example: limbeck jobs logs jobs/0123456789abcdef0123456789abcdef --server gpu:50051
     """
-    with reporting(as_json) as report, connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
-        for event in client.events(named("jobs", job)):
-            logged(report, event)
+    for event in client.events(named("jobs", job)):
+        logged(report, event)
 
 
 app.command(no_args_is_help=True)(submit)

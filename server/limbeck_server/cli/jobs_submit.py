@@ -9,17 +9,7 @@ import typer
 
 from limbeck.budget import parse_nbytes
 from limbeck.errors import ConfigError
-from limbeck_server.cli.jobs_connection import (
-    DEFAULT_SERVER,
-    CaOption,
-    CertificateOption,
-    InsecureOption,
-    KeyOption,
-    ServerOption,
-    TimeoutOption,
-    TokenFileOption,
-    connected,
-)
+from limbeck_server.cli.jobs_connection import on_server
 from limbeck_server.cli.jobs_report import watch_job
 from limbeck_server.cli.options import (
     BackendSetOption,
@@ -36,13 +26,17 @@ from limbeck_server.cli.options import (
     SettingsOption,
     StepCacheOption,
 )
-from limbeck_server.cli.report import JsonOption, Report, parse_settings, reporting
+from limbeck_server.cli.report import Report, parse_settings
 
 if TYPE_CHECKING:
     from limbeck_server.client import Client
 
 
+@on_server
 def submit(
+    client: Client,
+    report: Report,
+    *,
     data: Annotated[
         str | None,
         typer.Option(help="Real images: a folder or file here, which is uploaded, or datasets/ID of the server."),
@@ -78,14 +72,6 @@ def submit(
     request_id: Annotated[
         str | None, typer.Option(help="A mark of your own; the same one again gives the first job.")
     ] = None,
-    server: ServerOption = DEFAULT_SERVER,
-    token_file: TokenFileOption = None,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    insecure: InsecureOption = False,
-    timeout: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
 ) -> None:
     """Make a distillation job on a server.
 
@@ -93,38 +79,36 @@ def submit(
 
     Example: limbeck jobs submit --server gpu:50051 --data photos/train --ipc 10 --out distilled
     """
-    with reporting(as_json) as report:
-        options = {
-            "preset": preset,
-            "settings": parse_settings(settings or []),
-            "ipc": ipc,
-            "seed": seed,
-            "pack": pack,
-            "budget_nbytes": None if budget is None else parse_nbytes(budget),
-            "bucket": bucket,
-            "step_cache": step_cache,
-            "skip_unreadable": skip_unreadable,
-            "reading": _reading(image_column, label_column, normalization, class_names, split),
-            "backend": backend,
-            "backend_settings": parse_settings(backend_set or [], option="--backend-set"),
-            "role_backends": [_role_backend(text) for text in role_backend or []],
-        }
-        if out is not None and out.exists():
-            raise ConfigError(f"{out} exists, and limbeck never writes over anything; give another --out")
-        with connected(server, token_file, ca, certificate, key, insecure, timeout) as client:
-            dataset = _dataset(client, report, data, server_path)
-            given: Any = {name: value for name, value in options.items() if value is not None}
-            job = client.submit(method, dataset, priority=priority, request_id=request_id, **given)
-            report.event("submitted", job=job.name, dataset=dataset)
-            report.say(f"{job.name} is submitted")
-            if wait or out is not None:
-                job = watch_job(client, job.name, report)
-                report.event("succeeded", job=job.name, distilled_set=job.distilled_set)
-            if out is not None:
-                with report.progress():
-                    client.download(job, out, on_progress=report.step)
-                report.event("fetched", out=str(out))
-                report.say(f"the set is in {out}\nto look at: {out / 'preview.png'}")
+    options = {
+        "preset": preset,
+        "settings": parse_settings(settings or []),
+        "ipc": ipc,
+        "seed": seed,
+        "pack": pack,
+        "budget_nbytes": None if budget is None else parse_nbytes(budget),
+        "bucket": bucket,
+        "step_cache": step_cache,
+        "skip_unreadable": skip_unreadable,
+        "reading": _reading(image_column, label_column, normalization, class_names, split),
+        "backend": backend,
+        "backend_settings": parse_settings(backend_set or [], option="--backend-set"),
+        "role_backends": [_role_backend(text) for text in role_backend or []],
+    }
+    if out is not None and out.exists():
+        raise ConfigError(f"{out} exists, and limbeck never writes over anything; give another --out")
+    dataset = _dataset(client, report, data, server_path)
+    given: Any = {name: value for name, value in options.items() if value is not None}
+    job = client.submit(method, dataset, priority=priority, request_id=request_id, **given)
+    report.event("submitted", job=job.name, dataset=dataset)
+    report.say(f"{job.name} is submitted")
+    if wait or out is not None:
+        job = watch_job(client, job.name, report)
+        report.event("succeeded", job=job.name, distilled_set=job.distilled_set)
+    if out is not None:
+        with report.progress():
+            client.download(job, out, on_progress=report.step)
+        report.event("fetched", out=str(out))
+        report.say(f"the set is in {out}\nto look at: {out / 'preview.png'}")
 
 
 def _dataset(client: Client, report: Report, data: str | None, server_path: str | None) -> str:
