@@ -62,6 +62,7 @@ class Study:
         real_epochs: Epochs on all real images, of which an epoch has many.
         checks: Tests on the way.
         precision: Of the students' training.
+        rates: Learning rates of students by name, where the published one is too low for so few epochs.
         deadline: In seconds of `time.monotonic`.
         set_minutes: The most that one distillation may take.
         threads: Of the students' training and of the engines.
@@ -77,6 +78,7 @@ class Study:
     real_epochs: int = 20
     checks: int = 5
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    rates: Mapping[str, float] = field(default_factory=dict)
     deadline: float = float("inf")
     set_minutes: float = 10.0
     threads: int = 1
@@ -142,11 +144,12 @@ class Study:
         return facts
 
     def _recipe(self, cell: Cell) -> Recipe:
+        published = self._published(cell)
         if cell.method == ALL_REAL:
-            return overridden(
-                self._published(cell), epochs=self.real_epochs, checks=self.checks, precision=self.precision
-            )
-        return overridden(self._published(cell), scale=self.scale, checks=self.checks, precision=self.precision)
+            recipe = overridden(published, epochs=self.real_epochs, checks=self.checks, precision=self.precision)
+        else:
+            recipe = overridden(published, scale=self.scale, checks=self.checks, precision=self.precision)
+        return replace(recipe, learning_rate=self.rates.get(cell.student, recipe.learning_rate))
 
     def _published(self, cell: Cell) -> Recipe:
         data = self.data[cell.dataset]
@@ -251,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--width", type=int)
     parser.add_argument("--scale", type=float, default=0.1, help="of the published epochs")
+    parser.add_argument("--rate", action="append", default=[], help="STUDENT=LEARNING_RATE, if not the published")
     parser.add_argument("--real-epochs", type=int, default=20, help="on all real images")
     parser.add_argument("--checks", type=int, default=5)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
@@ -273,6 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         real_epochs=given.real_epochs,
         checks=given.checks,
         precision=given.precision,
+        rates={student: float(rate) for student, rate in (pair.split("=") for pair in given.rate)},
         deadline=time.monotonic() + 60 * given.minutes,
         set_minutes=given.set_minutes,
         threads=given.threads,
@@ -297,7 +302,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "fashion_per_class",
         )
     }
-    settings |= {"methods": study.settings, "minutes": given.minutes, "set_minutes": given.set_minutes}
+    settings |= {
+        "rates": study.rates,
+        "methods": study.settings,
+        "minutes": given.minutes,
+        "set_minutes": given.set_minutes,
+    }
     out = given.out or ROOT / f"benchmarks/results/study-{datetime.now(UTC):%Y-%m-%d}.json"
     write(out, {"format": 1, "claim": "study", **head, "settings": settings, "planned": len(plan), "cells": finished})
     print(f"{len(finished)} of {len(plan)} cells are finished; written to {out}")

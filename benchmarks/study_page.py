@@ -133,11 +133,13 @@ def _head(result: Record) -> str:
     changed = ", ".join(
         f"{method}.{name}={value}" for method, given in settings["methods"].items() for name, value in given.items()
     )
+    rates = ", ".join(f"{rate:g} for {student}" for student, rate in settings.get("rates", {}).items())
     return (
         f"Measured until {result['date'][:10]} on {machine['cores']} cores of {machine['processor']}; "
         f"{len(result['cells'])} of {result['planned']} cells are finished. Hard-label protocol with "
         f"{settings['scale']:g} times its epochs ({settings['real_epochs']} on all real images), "
         f"{settings['image_size']} px, {width}, {settings['precision']}; "
+        f"{f'learning rate {rates}, which the published one would not train in so few epochs; ' if rates else ''}"
         f"a distillation may take {settings['set_minutes']:g} minutes. Methods have limbeck's defaults"
         f"{f', but for {changed}' if changed else ''}.\n\n"
     )

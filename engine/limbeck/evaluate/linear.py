@@ -15,6 +15,7 @@ import numpy as np
 
 from limbeck.arrays import Array, ClassIds, Features
 from limbeck.errors import ConfigError
+from limbeck.evaluate.feeds import softened
 from limbeck.labels.views import Views, draw_views
 from limbeck.linear_head import LinearHead
 from limbeck.randomness import generator
@@ -143,16 +144,14 @@ class HeadLearner:
         self._learner.epoch(features, self._slope(taught))
 
     def _slope(self, taught: Array | None) -> Slope:
-        from sklearn.utils.extmath import softmax
-
         heat = self._training.temperature
         share = 0.0 if taught is None else self._training.teacher_share
-        wanted = None if taught is None else softmax(taught / heat)
+        wanted = None if taught is None else softened(taught, heat)
 
         def slope(outputs: Array, rows: ClassIds) -> Array:
-            slopes: Array = (1 - share) * (softmax(outputs) - self._targets[rows])
+            slopes: Array = (1 - share) * (softened(outputs, 1.0) - self._targets[rows])
             if wanted is not None:  # of KL * heat^2; one heat is lost in the chain
-                slopes = slopes + share * heat * (softmax(outputs / heat) - wanted[rows])
+                slopes = slopes + share * heat * (softened(outputs, heat) - wanted[rows])
             return (slopes / len(rows)).astype(np.float32)
 
         return slope
