@@ -15,7 +15,7 @@ images that cannot be read enter the statistics as black squares; limbeck refuse
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -90,7 +90,11 @@ class D3HR:
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
-        """The settings of the official code, with the paper's million groups."""
+        """The settings of the official code, with the paper's million groups.
+
+        On a CPU the search takes hours: one thread of a Xeon judges a group of 10 latents of 4 x 32 x 32 in 6 ms, so a
+        class takes 1.7 hours. `num_groups` shortens it; the published 2.6 seconds a class are those of a GPU.
+        """
         return cls(
             ipc=ipc,
             seed=seed,
@@ -165,7 +169,7 @@ class D3HR:
         yield from generation.images(self._groups(units, source, models), models, total=len(units) * self.ipc)
 
     def _groups(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
-        for number, unit in enumerate(units):
+        for unit in units:
             (class_id,) = unit.class_ids
             name = source.class_names[class_id]
             moments: Moments | None = None
@@ -176,20 +180,21 @@ class D3HR:
                 measured = Moments.of(part.reshape(len(part), -1))
                 moments = measured if moments is None else moments.merged(measured)
             assert moments is not None, "check has refused empty classes"
-            yield Progress("draw", number, len(units))
-            group = self._group(name, moments, models).reshape(self.ipc, *models.latent_shape)
-            yield Progress("draw", number + 1, len(units))
-            for index, latent in enumerate(group):
+            group = yield from self._group(name, moments, models)
+            for index, latent in enumerate(group.reshape(self.ipc, *models.latent_shape)):
                 yield Start(unit, name, index, latent)
 
-    def _group(self, class_name: str, moments: Moments, models: Models) -> Array:
+    def _group(self, class_name: str, moments: Moments, models: Models) -> Generator[Progress, None, Array]:
         def stream(index: int) -> np.random.Generator:
             return generator(self.seed, class_name, index, "group")
 
         mean, std = moments.mean, np.sqrt(moments.variance)
+        stage = f"draw {class_name}"
         if self.select == "exact":
-            return exact_group(stream(0), self.ipc, mean, std)
-        return self._search(models).best(stream, mean, std)
+            group = exact_group(stream(0), self.ipc, mean, std)
+            yield Progress(stage, 1, 1)
+            return group
+        return (yield from self._search(models).best(stream, mean, std, stage=stage))
 
     def inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents | Progress]:
         """Batches of a class's latents, carried up the schedule, with the steps that were made."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from limbeck.diffusion.samplers import ddim, finish
 from limbeck.errors import ConfigError, DataError
 from limbeck.methods.base import DistilledImages, Progress
 from limbeck.methods.d3hr import D3HR
+from limbeck.randomness import generator
 from support.models import gaussian_models
 from support.sources import ArraySource, blobs
 
@@ -72,6 +74,23 @@ def test_the_same_images_come_from_any_scratch_size(source: ArraySource) -> None
     small = D3HR(ipc=3, num_groups=20, num_steps=10, scratch_bytes=3 * 48 * 36)
     large = replace(small, scratch_bytes=2**24)
     assert np.array_equal(latents_of(small, source)[0], latents_of(large, source)[0])
+
+
+def test_it_can_be_stopped_within_the_draw(source: ArraySource, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def counted(seed: int, class_name: str, index: int, use: str) -> np.random.Generator:
+        drawn.append(index)
+        return generator(seed, class_name, index, use)
+
+    monkeypatch.setattr("limbeck.methods.d3hr.generator", counted)
+    # five groups at a time, of a number that would take hours
+    method = D3HR(ipc=3, num_groups=10**9, num_steps=10, scratch_bytes=5 * 3 * 48 * 36)
+    events = method.distill(method.units(source), source, gaussian_models())
+    seen = [event for event in islice((e for e in events if isinstance(e, Progress)), 100) if "draw" in event.stage]
+    events.close()  # type: ignore[attr-defined]
+    assert [event.done for event in seen] == list(range(5, 5 * len(seen) + 1, 5))
+    assert len(drawn) == 5 * len(seen) > 0
 
 
 @pytest.mark.parametrize("select", ["group", "exact"])

@@ -6,7 +6,7 @@ drawn again. So the result does not depend on how many groups were held at a tim
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from limbeck.arrays import Array
 from limbeck.errors import ConfigError
+from limbeck.methods.base import Progress
 from limbeck_kernels.group_sampling import group_distances
 
 Skew: TypeAlias = Literal["samples", "features"]
@@ -61,8 +62,18 @@ class GroupSearch:
     def _group_nbytes(self) -> int:
         return self.samples * self.dimensions * _BYTES_PER_ELEMENT
 
-    def best(self, stream: Stream, mean: Vector, std: Vector) -> Array:
-        """The group nearest to N(mean, std^2), shape (samples, dimensions), float32; the earliest of equals."""
+    def best(self, stream: Stream, mean: Vector, std: Vector, *, stage: str) -> Generator[Progress, None, Array]:
+        """Search, with the groups that are done as events, whenever those that are judged together are.
+
+        Args:
+            stream: Of each group.
+            mean: Of the class, shape (dimensions,).
+            std: Of the class, shape (dimensions,).
+            stage: What the events call it.
+
+        Returns:
+            The group nearest to N(mean, std^2), shape (samples, dimensions), float32; the earliest of equals.
+        """
         chunk = max(1, self.scratch_bytes // self._group_nbytes)
         best_index, best_distance = 0, np.inf
         for start in range(0, self.num_groups, chunk):
@@ -71,6 +82,7 @@ class GroupSearch:
             nearest = int(np.argmin(distances))
             if distances[nearest] < best_distance:
                 best_index, best_distance = indices[nearest], distances[nearest]
+            yield Progress(stage, indices.stop, self.num_groups)
         return _placed(self._standard(stream(best_index)), mean, std)
 
     def _standard(self, rng: np.random.Generator) -> Array:

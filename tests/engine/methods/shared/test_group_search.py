@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import skew
 
+from limbeck.arrays import Array
 from limbeck.errors import ConfigError
+from limbeck.methods.base import Progress
 from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group
 from limbeck.randomness import generator
 
@@ -20,6 +22,17 @@ def search(**settings: object) -> GroupSearch:
     return GroupSearch(**{"samples": 4, "dimensions": 12, "num_groups": 50, **settings})  # type: ignore[arg-type]
 
 
+def best(searched: GroupSearch) -> Array:
+    """The winner; what is done is passed over."""
+    steps = searched.best(stream, MEAN, STD, stage="draw")
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Array = end.value
+            return found
+
+
 def distance(group: np.ndarray, *, kind: Skew, weight: float) -> float:
     """The paper's formula by scipy, of a group as it would be used."""
     over = skew(group, axis=0) if kind == "samples" else skew(group, axis=1)
@@ -32,31 +45,47 @@ def distance(group: np.ndarray, *, kind: Skew, weight: float) -> float:
 def test_the_winner_is_the_group_that_the_formula_likes_best(kind: Skew) -> None:
     drawn = [MEAN + STD * stream(i).standard_normal((4, 12), dtype=np.float32) for i in range(50)]
     nearest = min(drawn, key=lambda group: distance(group, kind=kind, weight=0.1))
-    found = search(skew=kind, skew_weight=0.1).best(stream, MEAN, STD)
+    found = best(search(skew=kind, skew_weight=0.1))
     # the kernel's skew divides by the unbiased spread, scipy's by the biased one; neither changes who wins here
     assert found == pytest.approx(nearest, abs=1e-6)
 
 
 @pytest.mark.parametrize("scratch_bytes", [4 * 12 * 36, 7 * 4 * 12 * 36, 2**20])
 def test_the_winner_does_not_depend_on_how_many_groups_are_held(scratch_bytes: int) -> None:
-    found = search(scratch_bytes=scratch_bytes).best(stream, MEAN, STD)
-    assert np.array_equal(found, search().best(stream, MEAN, STD))
+    found = best(search(scratch_bytes=scratch_bytes))
+    assert np.array_equal(found, best(search()))
+
+
+def test_an_event_comes_whenever_a_scratch_full_of_groups_is_judged() -> None:
+    drawn: list[int] = []
+
+    def counted(index: int) -> np.random.Generator:
+        drawn.append(index)
+        return stream(index)
+
+    seven = search(scratch_bytes=7 * 4 * 12 * 36).best(counted, MEAN, STD, stage="draw")
+    judged = 0
+    for event in seven:
+        assert len(drawn) - judged <= 7
+        judged = len(drawn)
+        assert event == Progress("draw", judged, 50)
+    assert judged == 50
 
 
 def test_more_groups_never_fit_worse() -> None:
-    without_skew = [search(num_groups=m, skew_weight=0).best(stream, MEAN, STD) for m in (1, 5, 25, 125)]
+    without_skew = [best(search(num_groups=m, skew_weight=0)) for m in (1, 5, 25, 125)]
     falling = [distance(group, kind="samples", weight=0) for group in without_skew]
     assert falling == sorted(falling, reverse=True)
 
 
 def test_one_group_is_plain_gaussian_sampling() -> None:
-    found = search(num_groups=1).best(stream, MEAN, STD)
+    found = best(search(num_groups=1))
     assert found == pytest.approx(MEAN + STD * stream(0).standard_normal((4, 12), dtype=np.float32), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["samples", "features"])
 def test_a_group_of_one_is_finite(kind: Skew) -> None:
-    assert np.isfinite(search(samples=1, skew=kind).best(stream, MEAN, STD)).all()
+    assert np.isfinite(best(search(samples=1, skew=kind))).all()
 
 
 def test_a_scratch_too_small_for_one_group_is_refused_with_what_it_needs() -> None:
