@@ -15,6 +15,7 @@ images that cannot be read enter the statistics as black squares; limbeck refuse
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
 from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
 from limbeck.methods.shared.encoding import encoded
 from limbeck.methods.shared.generation import Generation, Start, refuse_not_finite
-from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group
+from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group, exact_group_nbytes
 from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import generator
 from limbeck_kernels.moments import Moments
@@ -57,7 +58,7 @@ class D3HR:
             the class's.
         sample_posterior: Draw the latent of a real image from the codec's posterior instead of taking its mean.
         fit: How real images become square.
-        scratch_bytes: The most that the comparison of groups takes, in bytes.
+        scratch_bytes: The most that the comparison of groups takes, in bytes; with select=exact, making the one group.
     """
 
     name: ClassVar[str] = "d3hr"
@@ -121,7 +122,13 @@ class D3HR:
             raise ConfigError(
                 f"{which}={getattr(self, which)} of num_steps={self.num_steps} is no step at all; raise one of them"
             )
-        self._search(models)
+        if self.select == "group":
+            self._search(models)
+        elif self._exact_nbytes(models) > self.scratch_bytes:
+            raise ConfigError(
+                f"making a group of {self.ipc} latents exact takes {self._exact_nbytes(models):,} bytes; scratch_bytes "
+                f"allows {self.scratch_bytes:,}: raise it"
+            )
 
     def warm_up(self) -> None:
         """Nothing: NumPy is all it uses."""
@@ -140,7 +147,7 @@ class D3HR:
                 *(Walk(samples=self.ipc, step_rows=down) for _ in counts),
             ),
             condition_times=len(up) + len(down),
-            scratch_nbytes=self.scratch_bytes,
+            scratch_nbytes=self.scratch_bytes if self.select == "group" else self._exact_nbytes(models),
             interleaved=True,
         )
 
@@ -226,10 +233,13 @@ class D3HR:
             models.denoiser, models.conditioning, scale=self.guidance_scale, num_times=models.schedule.num_times
         )
 
+    def _exact_nbytes(self, models: Models) -> int:
+        return exact_group_nbytes(self.ipc, math.prod(models.latent_shape))
+
     def _search(self, models: Models) -> GroupSearch:
         return GroupSearch(
             samples=self.ipc,
-            dimensions=int(np.prod(models.latent_shape)),
+            dimensions=math.prod(models.latent_shape),
             num_groups=self.num_groups,
             skew=self.skew,
             skew_weight=self.skew_weight,

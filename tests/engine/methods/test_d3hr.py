@@ -114,6 +114,20 @@ def test_a_class_with_one_image_is_refused_since_a_spread_needs_two() -> None:
         D3HR(ipc=1).check(one, gaussian_models())
 
 
+def test_a_scratch_too_small_for_a_group_search_is_enough_for_an_exact_group(source: ArraySource) -> None:
+    models = gaussian_models()
+    exact = D3HR(ipc=8, select="exact", scratch_bytes=8 * 48 * 30)
+    exact.check(source, models)
+    assert exact.work(source, models).scratch_nbytes <= exact.scratch_bytes
+    with pytest.raises(ConfigError, match="raise it, or set select=exact"):
+        replace(exact, select="group").check(source, models)
+
+
+def test_a_scratch_too_small_for_an_exact_group_is_refused_with_what_it_needs(source: ArraySource) -> None:
+    with pytest.raises(ConfigError, match=r"of 2 latents exact takes 3,840 bytes; scratch_bytes allows 100: raise it$"):
+        D3HR(ipc=2, select="exact", scratch_bytes=100).check(source, gaussian_models())
+
+
 def test_a_walk_without_a_step_is_refused(source: ArraySource) -> None:
     with pytest.raises(ConfigError, match="no step at all"):
         D3HR(ipc=1, num_steps=1, inversion_strength=0.5).check(source, gaussian_models())

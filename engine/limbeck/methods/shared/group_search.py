@@ -112,6 +112,11 @@ def exact_group(rng: np.random.Generator, samples: int, mean: Vector, std: Vecto
     return _placed(standard, mean, std)
 
 
+def exact_group_nbytes(samples: int, dimensions: int) -> int:
+    """What `exact_group` holds at most, in bytes: three float64 arrays of its shape, and some vectors."""
+    return 8 * dimensions * (3 * samples + 4)
+
+
 def _placed(standard: NDArray[np.floating], mean: Vector, std: Vector) -> Array:
     return (mean + std * standard).astype(np.float32)
 

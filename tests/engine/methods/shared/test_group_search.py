@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.stats import skew
@@ -7,7 +10,7 @@ from scipy.stats import skew
 from limbeck.arrays import Array
 from limbeck.errors import ConfigError
 from limbeck.methods.base import Progress
-from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group
+from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group, exact_group_nbytes
 from limbeck.randomness import generator
 
 MEAN = np.linspace(-2, 2, 12)
@@ -31,6 +34,17 @@ def best(searched: GroupSearch) -> Array:
         except StopIteration as end:
             found: Array = end.value
             return found
+
+
+def peak_nbytes(run: Callable[[], object]) -> int:
+    """The most that NumPy and Python hold at a time in a second run."""
+    run()
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def distance(group: np.ndarray, *, kind: Skew, weight: float) -> float:
@@ -102,3 +116,12 @@ def test_an_exact_group_has_the_mean_and_spread_of_its_class() -> None:
 def test_an_exact_group_of_one_is_the_draw_itself() -> None:
     found = exact_group(stream(0), 1, MEAN, STD)
     assert found == pytest.approx(MEAN + STD * stream(0).standard_normal((1, 12), dtype=np.float32), abs=1e-6)
+
+
+@pytest.mark.parametrize(("samples", "dimensions"), [(1, 4096), (2, 4096), (10, 4096), (50, 1024)])
+def test_an_exact_group_takes_no_more_than_it_says(samples: int, dimensions: int) -> None:
+    ones = np.ones(dimensions)
+    taken = peak_nbytes(lambda: exact_group(stream(0), samples, 0 * ones, ones))
+    said = exact_group_nbytes(samples, dimensions)
+    # a reduction's buffer of NumPy's own
+    assert said / 2 < taken <= said + 2**17
