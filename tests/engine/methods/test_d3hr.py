@@ -70,6 +70,14 @@ def test_the_walk_up_of_the_paper_ends_at_time_600_and_the_codes_walk_down_start
     assert (down[0], len(down) - 1) == (620, 32)
 
 
+def test_the_faithful_preset_has_the_releases_numbers() -> None:
+    method = D3HR.faithful(ipc=10)
+    assert (method.num_steps, method.inversion_strength, method.denoise_strength) == (50, 0.62, 0.64)
+    assert (method.guidance_scale, method.num_groups) == (4.0, 1_000_000)
+    assert (method.skew, method.skew_weight, method.select) == ("features", 0.1, "group")
+    assert (method.sample_posterior, method.fit) == (True, "crop")
+
+
 def test_the_same_images_come_from_any_scratch_size(source: ArraySource) -> None:
     small = D3HR(ipc=3, num_groups=20, num_steps=10, scratch_bytes=3 * 48 * 36)
     large = replace(small, scratch_bytes=2**24)

@@ -96,6 +96,14 @@ def test_the_faithful_preset_makes_the_official_36_network_calls() -> None:
     assert method.guidance_scale == 8.0
 
 
+def test_the_faithful_preset_has_the_releases_numbers() -> None:
+    method = D4M.faithful(ipc=10)
+    assert (method.num_steps, method.strength, method.guidance_scale) == (50, 0.7, 8.0)
+    assert (method.sampler, method.guidance_interval, method.guided_channels) == ("pndm-img2img", (0.0, 1.0), None)
+    assert (method.clustering, method.batch_factor) == ("minibatch", 1)
+    assert (method.condition, method.sample_posterior, method.fit) == ("class", True, "squash")
+
+
 def test_progress_is_yielded_after_every_step(source: ArraySource) -> None:
     method = D4M(ipc=1, num_steps=10, strength=0.5)
     steps = [e for e in method.distill(method.units(source)[:1], source, gaussian_models()) if isinstance(e, Progress)]

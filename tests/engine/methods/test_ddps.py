@@ -104,7 +104,7 @@ def test_faithful_has_the_numbers_of_what_it_is_made_of() -> None:
     method = DDPS.faithful(ipc=10)
     assert (method.num_draws, method.time_range, method.times) == (100, (0.1, 0.7), "uniform")
     assert (method.windows_per_image, method.windows_per_class, method.clusters) == (5, 1000, 32)
-    assert (method.feature_time, method.feature_draws) == (161, 8)
+    assert (method.feature_time, method.feature_draws, method.window_side) == (161, 8, 0.5)
 
 
 def test_nothing_is_decoded(source: ArraySource) -> None:

@@ -228,4 +228,5 @@ def test_the_faithful_preset_has_the_papers_numbers() -> None:
     method = DIVER.faithful(ipc=10)
     numbers = (method.num_steps, method.noise_level, method.reverse_start, method.window, method.gamma)
     assert numbers == (50, 25, 50, (25, 40), 0.1)
-    assert (method.guidance_scale, method.target, method.sample_posterior) == (4.0, "zt", True)
+    assert (method.guidance_scale, method.guided_channels) == (4.0, 3)
+    assert (method.target, method.sample_posterior) == ("zt", True)
