@@ -50,10 +50,13 @@ class D3HR:
         inversion_strength: Share of the strides that the walk up makes: 0.62 of 50 ends at time 600.
         denoise_strength: Share that the walk down makes; None is as many as up.
         guidance_scale: Classifier-free guidance in both directions; 1 is none.
+        guided_channels: Guide only the first channels, as the official DiT does with 3; None guides all.
         num_groups: Groups that are compared; 1 is plain Gaussian sampling.
         skew: "samples": of each element over the group, as the paper; "features": of each sample over its elements,
             as the code.
-        skew_weight: Weight of the skew in a group's distance; mean and spread weigh 1.
+        mean_weight: Weight of the mean in a group's distance, the paper's lambda_mu.
+        std_weight: Weight of the spread in it, lambda_sigma.
+        skew_weight: Weight of the skew in it, lambda_gamma.
         select: "group" compares groups; "exact" draws one and shifts and scales it so that its mean and spread are
             the class's.
         sample_posterior: Draw the latent of a real image from the codec's posterior instead of taking its mean.
@@ -69,8 +72,11 @@ class D3HR:
     inversion_strength: float = 0.62
     denoise_strength: float | None = None
     guidance_scale: float = 4.0
+    guided_channels: int | None = None
     num_groups: int = 1000
     skew: Skew = "samples"
+    mean_weight: float = 1.0
+    std_weight: float = 1.0
     skew_weight: float = 0.5
     select: Literal["group", "exact"] = "group"
     sample_posterior: bool = False
@@ -86,8 +92,9 @@ class D3HR:
             value = getattr(self, field)
             if value is not None and not 0 < value <= 1:
                 raise ConfigError(f"{field} must lie in 0..1, and above 0, got {value}")
-        if not self.skew_weight >= 0:
-            raise ConfigError(f"skew_weight must be at least 0, got {self.skew_weight}")
+        for field in ("mean_weight", "std_weight", "skew_weight"):
+            if not getattr(self, field) >= 0:
+                raise ConfigError(f"{field} must be at least 0, got {getattr(self, field)}")
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
@@ -230,7 +237,11 @@ class D3HR:
 
     def _guided(self, models: Models) -> Guided:
         return Guided(
-            models.denoiser, models.conditioning, scale=self.guidance_scale, num_times=models.schedule.num_times
+            models.denoiser,
+            models.conditioning,
+            scale=self.guidance_scale,
+            channels=self.guided_channels,
+            num_times=models.schedule.num_times,
         )
 
     def _exact_nbytes(self, models: Models) -> int:
@@ -242,6 +253,8 @@ class D3HR:
             dimensions=math.prod(models.latent_shape),
             num_groups=self.num_groups,
             skew=self.skew,
+            mean_weight=self.mean_weight,
+            std_weight=self.std_weight,
             skew_weight=self.skew_weight,
             scratch_bytes=self.scratch_bytes,
         )

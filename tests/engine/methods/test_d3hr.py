@@ -73,8 +73,9 @@ def test_the_walk_up_of_the_paper_ends_at_time_600_and_the_codes_walk_down_start
 def test_the_faithful_preset_has_the_releases_numbers() -> None:
     method = D3HR.faithful(ipc=10)
     assert (method.num_steps, method.inversion_strength, method.denoise_strength) == (50, 0.62, 0.64)
-    assert (method.guidance_scale, method.num_groups) == (4.0, 1_000_000)
-    assert (method.skew, method.skew_weight, method.select) == ("features", 0.1, "group")
+    assert (method.guidance_scale, method.guided_channels, method.num_groups) == (4.0, None, 1_000_000)
+    assert (method.mean_weight, method.std_weight, method.skew_weight) == (1.0, 1.0, 0.1)
+    assert (method.skew, method.select) == ("features", "group")
     assert (method.sample_posterior, method.fit) == (True, "crop")
 
 
@@ -114,6 +115,22 @@ def test_every_step_up_counts_and_every_image_is_carried_up_once(source: ArraySo
     assert [step.done for step in steps] == list(range(1, 3 * 5 + 1))
     assert {step.total for step in steps} == {3 * 5}
     assert sum(len(part) for part in parts if not isinstance(part, Progress)) == 24
+
+
+def test_only_the_guided_channels_depend_on_the_guidance(source: ArraySource) -> None:
+    """The closed-form denoiser mixes no channels."""
+    plain, first_two = (
+        latents_of(D3HR(ipc=2, num_groups=1, num_steps=10, guidance_scale=scale, guided_channels=2), source)[0]
+        for scale in (1.0, 1.5)
+    )
+    assert np.array_equal(plain[:, 2], first_two[:, 2])
+    assert not np.isclose(plain[:, :2], first_two[:, :2]).any()
+
+
+@pytest.mark.parametrize("field", ["mean_weight", "std_weight", "skew_weight"])
+def test_a_negative_weight_is_refused_at_once(field: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field} must be at least 0, got -1"):
+        D3HR(ipc=1, **{field: -1.0})  # type: ignore[arg-type]
 
 
 def test_a_class_with_one_image_is_refused_since_a_spread_needs_two() -> None:

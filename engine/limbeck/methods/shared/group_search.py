@@ -36,7 +36,9 @@ class GroupSearch:
         dimensions: Of a sample.
         num_groups: How many groups are compared.
         skew: Over which axis the skew is taken; see `D3HR.skew`.
-        skew_weight: Of the skew in the distance.
+        mean_weight: Of the mean in the distance.
+        std_weight: Of the spread in it.
+        skew_weight: Of the skew in it.
         scratch_bytes: The most that the groups that are judged together take.
 
     Raises:
@@ -47,6 +49,8 @@ class GroupSearch:
     dimensions: int
     num_groups: int
     skew: Skew = "samples"
+    mean_weight: float = 1.0
+    std_weight: float = 1.0
     skew_weight: float = 0.5
     scratch_bytes: int = 64 * 2**20
 
@@ -90,10 +94,15 @@ class GroupSearch:
 
     def _distances(self, standard: Array, mean: Vector, std: Vector) -> Vector:
         if self.samples == 1:  # no spread and no skew over one sample
-            distances = np.linalg.norm(standard[:, 0] * std, axis=1)
+            distances = self.mean_weight * np.linalg.norm(standard[:, 0] * std, axis=1)
         else:
-            weight = self.skew_weight if self.skew == "samples" else 0.0
-            distances = group_distances(standard, std[None], skew_weight=weight)[0]
+            distances = group_distances(
+                standard,
+                std[None],
+                mean_weight=self.mean_weight,
+                std_weight=self.std_weight,
+                skew_weight=self.skew_weight if self.skew == "samples" else 0.0,
+            )[0]
         if self.skew == "features":
             distances = distances + self.skew_weight * np.linalg.norm(_feature_skew(standard, mean, std), axis=1)
         return np.asarray(distances, np.float64)

@@ -47,12 +47,12 @@ def peak_nbytes(run: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def distance(group: np.ndarray, *, kind: Skew, weight: float) -> float:
+def distance(group: np.ndarray, *, kind: Skew, weight: float, of_mean: float = 1, of_spread: float = 1) -> float:
     """The paper's formula by scipy, of a group as it would be used."""
     over = skew(group, axis=0) if kind == "samples" else skew(group, axis=1)
     centers = np.linalg.norm(group.mean(axis=0) - MEAN)
     spreads = np.linalg.norm(group.std(axis=0, ddof=1) - STD)
-    return float(centers + spreads + weight * np.linalg.norm(over))
+    return float(of_mean * centers + of_spread * spreads + weight * np.linalg.norm(over))
 
 
 @pytest.mark.parametrize("kind", ["samples", "features"])
@@ -61,6 +61,16 @@ def test_the_winner_is_the_group_that_the_formula_likes_best(kind: Skew) -> None
     nearest = min(drawn, key=lambda group: distance(group, kind=kind, weight=0.1))
     found = best(search(skew=kind, skew_weight=0.1))
     # the kernel's skew divides by the unbiased spread, scipy's by the biased one; neither changes who wins here
+    assert found == pytest.approx(nearest, abs=1e-6)
+
+
+@pytest.mark.parametrize(("of_mean", "of_spread"), [(1.0, 0.0), (0.0, 1.0), (0.2, 3.0)])
+def test_the_weights_of_mean_and_spread_decide_who_wins(of_mean: float, of_spread: float) -> None:
+    drawn = [MEAN + STD * stream(i).standard_normal((4, 12), dtype=np.float32) for i in range(50)]
+    nearest = min(
+        drawn, key=lambda group: distance(group, kind="samples", weight=0, of_mean=of_mean, of_spread=of_spread)
+    )
+    found = best(search(mean_weight=of_mean, std_weight=of_spread, skew_weight=0))
     assert found == pytest.approx(nearest, abs=1e-6)
 
 
