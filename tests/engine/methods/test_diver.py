@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from limbeck.arrays import Images, Latents
 from limbeck.data.normalization import Normalization
@@ -17,6 +18,7 @@ from limbeck.diffusion.samplers import ddim, finish
 from limbeck.errors import ConfigError, DataError
 from limbeck.methods.base import DistilledImages
 from limbeck.methods.diver import DIVER
+from limbeck.methods.shared.generation import Start
 from limbeck.models import Models
 from limbeck.randomness import generator
 from support.models import gaussian_models
@@ -180,6 +182,24 @@ def test_tiles_of_a_mosaic_are_carried_alone() -> None:
     assert same[:7].all()
     assert same[:, :7].all()
     assert not same[9:, 9:].all()
+
+
+@pytest.mark.parametrize("stored", [128, 100, 63])
+def test_a_tile_of_a_stored_mosaic_knows_nothing_of_its_neighbors(tmp_path: Path, stored: int) -> None:
+    """However the mosaic has to be resized: its tiles are cut out before."""
+    pixels = np.random.default_rng(0).integers(0, 256, (stored, stored, 3), np.uint8)
+    other = pixels.copy()
+    middle = round(stored / 2)
+    other[middle:, middle:] = 255 - other[middle:, middle:]
+    encoded = []
+    for name, mosaic in (("one", pixels), ("other", other)):
+        (tmp_path / name / "class 0").mkdir(parents=True)
+        Image.fromarray(mosaic).save(tmp_path / name / "class 0" / "0.png")
+        method = DIVER(ipc=1, tiles_per_side=2, arm="vae", num_steps=4, noise_level=1, reverse_start=3, window=(1, 2))
+        source = open_source(tmp_path / name)
+        starts = method.starts(method.units(source), source, gaussian_models())
+        encoded.append([start.latent for start in starts if isinstance(start, Start)])
+    assert [np.array_equal(*both) for both in zip(*encoded, strict=True)] == [True, True, True, False]
 
 
 @pytest.mark.torch
