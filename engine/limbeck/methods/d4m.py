@@ -8,9 +8,9 @@ Su et al., "D4M: Dataset Distillation via Disentangled Diffusion Model", CVPR 20
 4. sample    - denoise it with the class as condition, which gives the detail back, and decode it.
 
 `D4M.faithful` has the settings of the official release. Its quirks that shape the result are settings here
-(mini-batch k-means whose first batch is `ipc` images, a sampled posterior, distorted aspect, the PNDM sampler); its
-bugs are not reproduced: latents left over from the last mini-batch of a class are clustered too, every image's seed is
-recorded, and no safety checker turns images black.
+(mini-batch k-means over shuffled images, whose first batch is `ipc` of them, a sampled posterior, distorted aspect, the
+PNDM sampler); its bugs are not reproduced: latents left over from the last mini-batch of a class are clustered too,
+every image's seed is recorded, and no safety checker turns images black.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
-
-import numpy as np
 
 from limbeck.arrays import Times
 from limbeck.data.base import Fit, ImageSource
@@ -36,7 +34,7 @@ from limbeck.methods.shared.clustering import COPIES, Clustering, Clusters, Full
 from limbeck.methods.shared.encoding import encoded
 from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
 from limbeck.models import GENERATING, Models, Part
-from limbeck.randomness import small_seed
+from limbeck.randomness import generator, small_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +53,12 @@ class D4M:
         condition: "class" gives the denoiser the class; "none" the null condition, for classes it does not know.
         clustering: "full" holds all latents of a class; "minibatch" streams them.
         batch_factor: Mini-batch k-means is fed `batch_factor * ipc` latents at a time.
+        shuffle_buffer: It is fed them in an order that is drawn among so many, as sources are often sorted; 1 keeps
+            the source's.
         sample_posterior: Draw the latent of a real image from the codec's posterior instead of taking its mean.
         fit: How real images become square.
-        scratch_bytes: The most latents of a class that "full" takes, in bytes; clustering needs about twice that.
+        scratch_bytes: The most that the held latents of a class may take, in bytes, all with "full" and
+            `shuffle_buffer` with "minibatch"; clustering all of them needs about twice that.
     """
 
     name: ClassVar[str] = "d4m"
@@ -73,13 +74,14 @@ class D4M:
     condition: Literal["class", "none"] = "class"
     clustering: Clustering = "full"
     batch_factor: int = 10
+    shuffle_buffer: int = 1024
     sample_posterior: bool = False
     fit: Fit = "crop"
     scratch_bytes: int = 512 * 2**20
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for field in ("ipc", "num_steps", "batch_factor"):
+        for field in ("ipc", "num_steps", "batch_factor", "shuffle_buffer"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} must be at least 1, got {getattr(self, field)}")
         if not 0 <= self.strength <= 1:
@@ -109,11 +111,15 @@ class D4M:
         self._guided(models)
         refuse_no_step(self._times(models), strength=self.strength, num_steps=self.num_steps)
         largest = max(class_counts(source))
-        needed = largest * 4 * int(np.prod(models.latent_shape))
-        if self.clustering == "full" and needed > self.scratch_bytes:
+        held = largest if self.clustering == "full" else min(largest, self.shuffle_buffer)
+        needed = held * 4 * math.prod(models.latent_shape)
+        if needed > self.scratch_bytes:
+            less = (
+                "set clustering=minibatch, which streams them" if self.clustering == "full" else "lower shuffle_buffer"
+            )
             raise ConfigError(
-                f"the largest class has {largest} images, whose latents take {needed:,} bytes; scratch_bytes allows "
-                f"{self.scratch_bytes:,}\nset clustering=minibatch, which streams them, or raise scratch_bytes"
+                f"the largest class has {largest} images; {held} latents at a time take {needed:,} bytes, "
+                f"scratch_bytes allows {self.scratch_bytes:,}\n{less}, or raise scratch_bytes"
             )
 
     def warm_up(self) -> None:
@@ -128,13 +134,18 @@ class D4M:
         """Encode every image once, walk each prototype down, decode it."""
         counts = class_counts(source)
         rows = self._guided(models).step_rows(self._times(models)[:-1])
-        held = max(counts) if self.clustering == "full" else min(max(counts), 2 * self.batch_factor * self.ipc)
+        largest = max(counts)
+        held = (
+            COPIES * largest
+            if self.clustering == "full"
+            else COPIES * min(largest, 2 * self.batch_factor * self.ipc) + min(largest, self.shuffle_buffer)
+        )
         return Work(
             class_images=counts,
             images_per_class=self.ipc,
             walks=(Walk(samples=len(counts) * self.ipc, step_rows=rows),),
             condition_times=len(rows),
-            scratch_nbytes=COPIES * held * 4 * math.prod(models.latent_shape),
+            scratch_nbytes=held * 4 * math.prod(models.latent_shape),
         )
 
     def distill(
@@ -176,7 +187,13 @@ class D4M:
         seed = small_seed(self.seed, class_name, "k-means")
         if self.clustering == "full":
             return FullKMeans(self.ipc, seed=seed)
-        return StreamedKMeans(self.ipc, chunk=self.batch_factor * self.ipc, seed=seed)
+        return StreamedKMeans(
+            self.ipc,
+            chunk=self.batch_factor * self.ipc,
+            buffer=self.shuffle_buffer,
+            seed=seed,
+            shuffle=generator(self.seed, class_name, 0, "shuffle"),
+        )
 
     def _times(self, models: Models) -> Times:
         return sampler(self.sampler).times(models.schedule, self.num_steps, strength=self.strength)
