@@ -33,8 +33,12 @@ from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refu
 from limbeck.methods.shared.clustering import COPIES, Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
 from limbeck.methods.shared.encoding import encoded
 from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
+from limbeck.methods.shared.prompting import away_from, takes_prompts
 from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import generator, small_seed
+
+NOT_READ = "negative_prompt was left out: the denoiser knows classes alone"
+"""What the manifest says of an image whose negative prompt nothing could read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,8 @@ class D4M:
         guidance_scale: Classifier-free guidance; 1 is none.
         guidance_interval: Fractions of the schedule between which guidance acts.
         guided_channels: Guide only the first channels, as the official DiT does with 3; None guides all.
+        negative_prompt: What guidance leads away from; None is no condition. A denoiser that knows classes alone
+            cannot read it: it is left out, and the row of each image says so.
         sampler: How the noised prototype is carried back.
         condition: "class" gives the denoiser the class; "none" the null condition, for classes it does not know.
         clustering: "full" holds all latents of a class; "minibatch" streams them.
@@ -70,6 +76,7 @@ class D4M:
     guidance_scale: float = 4.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guided_channels: int | None = None
+    negative_prompt: str | None = None
     sampler: SamplerName = "dpm++2m"
     condition: Literal["class", "none"] = "class"
     clustering: Clustering = "full"
@@ -89,13 +96,18 @@ class D4M:
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
-        """The settings of the official release (its README's script for ImageNet)."""
+        """The settings of the official release (its README's script for ImageNet).
+
+        Its denoiser is told in text. One that knows classes alone cannot read the negative prompt: guidance then leads
+        away from no condition, and the row of each image says so.
+        """
         return cls(
             ipc=ipc,
             seed=seed,
             num_steps=50,
             strength=0.7,
             guidance_scale=8.0,
+            negative_prompt="cartoon, anime, painting",
             sampler="pndm-img2img",
             clustering="minibatch",
             batch_factor=1,
@@ -157,20 +169,22 @@ class D4M:
         resume: Mapping[int, State] = NO_STATES,
     ) -> Iterator[Event]:
         """Make `units` wave by wave; batches are filled across classes up to the bucket."""
+        away = away_from(models, self.negative_prompt) if takes_prompts(models.conditioning) else models
         generation = Generation(
             seed=self.seed,
             ipc=self.ipc,
             sampler_of=lambda batch: sampler(self.sampler),
-            denoiser=self._guided(models),
+            denoiser=self._guided(away),
             times=self._times(models),
             condition_of=lambda batch: self._condition(batch, models),
             noised=self.strength > 0,
         )
-        yield from generation.images(self._prototypes(units, source, models), models, total=len(units) * self.ipc)
+        yield from generation.images(self._prototypes(units, source, models), away, total=len(units) * self.ipc)
 
     def _prototypes(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
         num_images = sum(len(source.names(class_id)) for unit in units for class_id in unit.class_ids)
         count = 0
+        row = self._row(models)
         for unit in units:
             (class_id,) = unit.class_ids
             name = source.class_names[class_id]
@@ -181,7 +195,15 @@ class D4M:
                 count += len(latents)
                 yield Progress("encode", count, num_images)
             for index, center in enumerate(clusters.centers().reshape(self.ipc, *models.latent_shape)):
-                yield Start(unit, name, index, center)
+                yield Start(unit, name, index, center, row=row)
+
+    def _row(self, models: Models) -> Mapping[str, object]:
+        """What the manifest says of every image."""
+        if self.negative_prompt is None:
+            return {}
+        if takes_prompts(models.conditioning):
+            return {"negative_prompt": self.negative_prompt}
+        return {"note": NOT_READ}
 
     def _clusters(self, class_name: str) -> Clusters:
         seed = small_seed(self.seed, class_name, "k-means")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from sklearn.cluster import MiniBatchKMeans
 
 from limbeck.errors import ConfigError
 from limbeck.methods.base import DistilledImages, Progress
-from limbeck.methods.d4m import D4M
+from limbeck.methods.d4m import D4M, NOT_READ
 from limbeck.randomness import small_seed
 from support.gaussian import Recorded
 from support.models import gaussian_models
 from support.sources import ArraySource, BlockCodec, blobs
+from support.text_models import PromptedDenoiser, text_models
 
 
 @pytest.fixture
@@ -150,6 +152,30 @@ def test_the_faithful_preset_has_the_releases_numbers() -> None:
     assert (method.sampler, method.guidance_interval, method.guided_channels) == ("pndm-img2img", (0.0, 1.0), None)
     assert (method.clustering, method.batch_factor, method.shuffle_buffer) == ("minibatch", 1, 1024)
     assert (method.condition, method.sample_posterior, method.fit) == ("class", True, "squash")
+    assert method.negative_prompt == "cartoon, anime, painting"
+
+
+@pytest.mark.parametrize("condition", ["class", "none"])
+def test_guidance_leads_away_from_the_negative_prompt(source: ArraySource, condition: Literal["class", "none"]) -> None:
+    models = text_models(bucket=3)
+    assert isinstance(models.denoiser, PromptedDenoiser)
+    method = D4M(ipc=1, num_steps=5, negative_prompt="cartoon", condition=condition)
+    made = [e for e in method.distill(method.units(source), source, models) if isinstance(e, DistilledImages)]
+    led = tuple(source.class_names) if condition == "class" else ("",) * 3
+    assert set(models.denoiser.prompts) == {(*led, *("cartoon",) * 3)}
+    assert {row["negative_prompt"] for unit in made for row in unit.rows} == {"cartoon"}
+
+
+def test_a_negative_prompt_that_nothing_can_read_is_left_out_and_every_row_says_so(source: ArraySource) -> None:
+    plain, asked = D4M(ipc=1, num_steps=5), D4M(ipc=1, num_steps=5, negative_prompt="cartoon")
+    units = [
+        [e for e in method.distill(method.units(source), source, gaussian_models()) if isinstance(e, DistilledImages)]
+        for method in (plain, asked)
+    ]
+    for one, other in zip(*units, strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+        assert [row.get("note") for row in one.rows] == [None]
+        assert [row.get("note") for row in other.rows] == [NOT_READ]
 
 
 def test_progress_is_yielded_after_every_step(source: ArraySource) -> None:
