@@ -109,9 +109,11 @@ class DDPS:
         """The reconstruction at the published numbers of what it is made of.
 
         100 draws at uniform times in 0.1..0.7, five windows an image, 1000 a class, 32 clusters (Siglidis et al.);
-        features at time 161 over 8 noises (DIFT). Not theirs: windows are half the image instead of an eighth, which
-        would be far too small for a patch of a 2 by 2 mosaic; the latent is the codec's mean instead of a draw, so that
-        scores repeat; and the text encoder is the pack's own, where their release puts another in its place.
+        features at time 161 over 8 noises (DIFT). DIFT's are those of up block 1 of Stable Diffusion, up_ft_index=1: at
+        which block a pack is cut is said when it is exported, `--features 1`, and stands in each image's row. Not
+        theirs: windows are half the image instead of an eighth, which would be far too small for a patch of a 2 by 2
+        mosaic; the latent is the codec's mean instead of a draw, so that scores repeat; and the text encoder is the
+        pack's own, where their release puts another in its place.
         """
         return cls(ipc=ipc, seed=seed, num_draws=100, times="uniform", window_side=0.5)
 
@@ -190,7 +192,7 @@ class DDPS:
                     "or set parts=1"
                 )
             patches = yield from self._patches(chosen, class_id, source, models)
-            rows = self._rows(chosen, [ranks[place] for place in order], source.names(class_id), parts)
+            rows = self._rows(chosen, [ranks[place] for place in order], source.names(class_id), models)
             yield DistilledImages(unit, mosaic(patches, parts), unit.class_ids * self.ipc, rows)
 
     def _typical(self, class_id: int, source: ImageSource, models: Models) -> Generator[Progress, None, list[Window]]:
@@ -280,11 +282,11 @@ class DDPS:
         return patches
 
     def _rows(
-        self, chosen: Sequence[Window], clusters: Sequence[int], names: Sequence[str], parts: int
+        self, chosen: Sequence[Window], clusters: Sequence[int], names: Sequence[str], models: Models
     ) -> tuple[Mapping[str, object], ...]:
         rows = []
         for index in range(self.ipc):
-            places = patches_of_image(index, images=self.ipc, parts=parts, order="consecutive")
+            places = patches_of_image(index, images=self.ipc, parts=self._parts(models), order="consecutive")
             patches = [chosen[place] for place in places]
             rows.append(
                 {
@@ -294,6 +296,7 @@ class DDPS:
                     "windows": [window.box for window in patches],
                     "typicality": [window.score for window in patches],
                     "clusters": [clusters[place] for place in places],
+                    "features_block": models.features.block,
                     "note": RECONSTRUCTION,
                 }
             )
