@@ -9,8 +9,11 @@ Zhao et al., "Taming Diffusion for Dataset Distillation with High Representative
 
 `D3HR.faithful` has the settings of the official code. Its quirks that shape the result are settings here (the walk
 down starts one stride above the walk up, the skew is taken across the features of a sample with weight 0.1, the
-posterior is sampled). Two are not reproduced: the last stride down ends at time 1 instead of at the clean latent, and
-images that cannot be read enter the statistics as black squares; limbeck refuses those.
+posterior is sampled). Not kept: the last stride down ends at time 1 instead of at the clean latent; images that cannot
+be read enter the statistics as black squares, where limbeck refuses them; the statistics are stored in float16, here
+they are float64; and with one image a class the spread of a group is not a number, so that no group wins, where limbeck
+leaves the spread out. Nor are the filters: real images are read with Lanczos' instead of the bilinear one, and what is
+decoded is stored at its size, where the code reduces 256 pixels to 224 with Lanczos'.
 """
 
 from __future__ import annotations

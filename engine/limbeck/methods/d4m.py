@@ -10,7 +10,9 @@ Su et al., "D4M: Dataset Distillation via Disentangled Diffusion Model", CVPR 20
 `D4M.faithful` has the settings of the official release. Its quirks that shape the result are settings here
 (mini-batch k-means over shuffled images, whose first batch is `ipc` of them, a sampled posterior, distorted aspect, the
 PNDM sampler); its bugs are not reproduced: latents left over from the last mini-batch of a class are clustered too,
-every image's seed is recorded, and no safety checker turns images black.
+every image's seed is recorded, and no safety checker turns images black. Nor are its filters and its size kept: real
+images are read with Lanczos' filter instead of the bilinear one, and what is decoded is stored as it is, 512 pixels of
+Stable Diffusion, where the release reduces it to 224 with the bicubic filter.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ The code was not released. `DIVER.faithful` has the paper's settings, the poster
 the same authors for another paper: scale 4, on the first three channels. What the paper leaves open is a setting: sigma
 may be the posterior's of the step or the network's own; and the pull may act on z_t, as the formula says, which shrinks
 its noise too, or on the predicted clean latent ("x0hat"), as that code does. Pixels that were stored normalized are
-brought back by the source (`normalization`), or left raw there, as in that code.
+brought back by the source (`normalization`), or left raw there, as in that code. Not kept: the paper enlarges the set's
+images with the bilinear filter, limbeck with Lanczos'.
 """
 
 from __future__ import annotations
