@@ -37,6 +37,7 @@ from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refu
 from limbeck.methods.shared.encoding import encoded
 from limbeck.methods.shared.generation import Generation, Start, refuse_not_finite
 from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group, exact_group_nbytes
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import generator
 from limbeck_kernels.moments import Moments
@@ -88,9 +89,7 @@ class D3HR:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for field in ("ipc", "num_steps", "num_groups"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} must be at least 1, got {getattr(self, field)}")
+        refuse_below_one(self, "ipc", "num_steps", "num_groups")
         for field in ("inversion_strength", "denoise_strength"):
             value = getattr(self, field)
             if value is not None and not 0 < value <= 1:

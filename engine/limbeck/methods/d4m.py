@@ -36,6 +36,7 @@ from limbeck.methods.shared.clustering import COPIES, Clustering, Clusters, Full
 from limbeck.methods.shared.encoding import encoded
 from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
 from limbeck.methods.shared.prompting import away_from, takes_prompts
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import generator, small_seed
 
@@ -90,9 +91,7 @@ class D4M:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for field in ("ipc", "num_steps", "batch_factor", "shuffle_buffer"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} must be at least 1, got {getattr(self, field)}")
+        refuse_below_one(self, "ipc", "num_steps", "batch_factor", "shuffle_buffer")
         if not 0 <= self.strength <= 1:
             raise ConfigError(f"strength must lie in 0..1, got {self.strength}")
 

@@ -38,6 +38,7 @@ from limbeck.methods.shared.generation import refuse_not_finite
 from limbeck.methods.shared.mosaic import mosaic, patch_size, patches_of_image, usual_parts
 from limbeck.methods.shared.noised_means import image_latents, noised_means
 from limbeck.methods.shared.rounds import in_rounds
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.typicality import loss_differences
 from limbeck.methods.shared.windows import NBYTES as WINDOW_NBYTES
 from limbeck.methods.shared.windows import Window, best_windows, cut_windows, window_features
@@ -93,9 +94,9 @@ class DDPS:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for name in ("ipc", "num_draws", "windows_per_image", "windows_per_class", "clusters", "feature_draws"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        refuse_below_one(
+            self, "ipc", "num_draws", "windows_per_image", "windows_per_class", "clusters", "feature_draws"
+        )
         if self.parts is not None and self.parts < 1:
             raise ConfigError(f"parts must be at least 1, or None for the usual, got {self.parts}")
         if self.window_side is not None and not 0 < self.window_side <= 1:

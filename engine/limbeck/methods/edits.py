@@ -33,6 +33,7 @@ from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
 from limbeck.methods.shared.local_awareness import Members, clusters_of, typical
 from limbeck.methods.shared.prompting import away_from, condition_of, prompting
 from limbeck.methods.shared.semantic_query import fused_features, query_nbytes
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.text_prototype import TextPrototypes, Writer, language_model, refuse_writer
 from limbeck.models import Models, Part
 from limbeck.randomness import small_seed
@@ -103,9 +104,7 @@ class EDITS:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for name in ("ipc", "outlier_neighbors", "k_image", "k_text", "num_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        refuse_below_one(self, "ipc", "outlier_neighbors", "k_image", "k_text", "num_steps")
         if not self.tau >= 0:
             raise ConfigError(f"tau must be at least 0, got {self.tau}")
         if not 0 <= self.outliers <= 0.5:

@@ -29,6 +29,7 @@ from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
 from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
 from limbeck.methods.shared.mosaic import Order, mosaic, patch_size, patches_of_image, usual_parts
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.windows import NBYTES as WINDOW_NBYTES
 from limbeck.methods.shared.windows import Window, cut, cut_windows
 from limbeck.models import Models, Part
@@ -68,9 +69,7 @@ class RDED:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for name in ("ipc", "candidates", "crops"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        refuse_below_one(self, "ipc", "candidates", "crops")
         if self.parts is not None and self.parts < 1:
             raise ConfigError(f"parts must be at least 1, or None for the usual, got {self.parts}")
         low, high = self.scale
