@@ -35,13 +35,13 @@ from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, St
 from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
 from limbeck.methods.shared.clustering import warm_up
 from limbeck.methods.shared.generation import refuse_not_finite
-from limbeck.methods.shared.mosaic import mosaic, patch_size, patches_of_image, usual_parts
+from limbeck.methods.shared.mosaic import mosaic, patch_size, usual_parts
 from limbeck.methods.shared.noised_means import image_latents, noised_means
 from limbeck.methods.shared.rounds import in_rounds
 from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.typicality import loss_differences
 from limbeck.methods.shared.windows import NBYTES as WINDOW_NBYTES
-from limbeck.methods.shared.windows import Window, best_windows, cut_windows, window_features
+from limbeck.methods.shared.windows import Window, best_windows, cut_windows, features_of_windows, patch_rows
 from limbeck.models import Models, Part
 from limbeck.randomness import generator, small_seed
 
@@ -193,7 +193,19 @@ class DDPS:
                     "or set parts=1"
                 )
             patches = yield from self._patches(chosen, class_id, source, models)
-            rows = self._rows(chosen, [ranks[place] for place in order], source.names(class_id), models)
+            rows = patch_rows(
+                chosen,
+                source.names(class_id),
+                seed=self.seed,
+                images=self.ipc,
+                parts=parts,
+                order="consecutive",
+                columns={
+                    "typicality": [window.score for window in chosen],
+                    "clusters": [ranks[place] for place in order],
+                },
+                constants={"features_block": models.features.block, "note": RECONSTRUCTION},
+            )
             yield DistilledImages(unit, mosaic(patches, parts), unit.class_ids * self.ipc, rows)
 
     def _typical(self, class_id: int, source: ImageSource, models: Models) -> Generator[Progress, None, list[Window]]:
@@ -239,13 +251,15 @@ class DDPS:
     ) -> Generator[Progress, None, Array]:
         """The mean diffusion features of each window, of length 1, shape (windows, channels)."""
         name = source.class_names[class_id]
-        places: dict[int, list[int]] = {}
-        for place, window in enumerate(windows):
-            places.setdefault(window.image, []).append(place)
-        features = np.empty((len(windows), models.features.shape[0]), np.float32)
-        done = 0
-        for made in noised_means(
-            image_latents(class_id, source, models, fit=self.fit, stage=f"encode {name} again", images=places.keys()),
+        means = noised_means(
+            image_latents(
+                class_id,
+                source,
+                models,
+                fit=self.fit,
+                stage=f"encode {name} again",
+                images={window.image for window in windows},
+            ),
             num_draws=self.feature_draws,
             draws=lambda image: self._feature_draws(name, image, models),
             ask=lambda noised, times, noise: models.features.maps(
@@ -253,17 +267,9 @@ class DDPS:
             ),
             schedule=models.schedule,
             bucket=models.bucket,
-        ):
-            if isinstance(made, Progress):
-                yield made
-                continue
-            for image, maps in made:
-                for place in places[image]:
-                    mean = window_features(maps, windows[place])
-                    features[place] = mean / (np.linalg.norm(mean) or 1)
-            done += len(made)
-            yield Progress(f"features of {name}", done, len(places))
-        return features
+        )
+        channels = models.features.shape[0]
+        return (yield from features_of_windows(windows, means, channels=channels, stage=f"features of {name}"))
 
     def _patches(
         self, chosen: Sequence[Window], class_id: int, source: ImageSource, models: Models
@@ -281,27 +287,6 @@ class DDPS:
             batch=max(1, models.images_at_a_time // times**2),
         )
         return patches
-
-    def _rows(
-        self, chosen: Sequence[Window], clusters: Sequence[int], names: Sequence[str], models: Models
-    ) -> tuple[Mapping[str, object], ...]:
-        rows = []
-        for index in range(self.ipc):
-            places = patches_of_image(index, images=self.ipc, parts=self._parts(models), order="consecutive")
-            patches = [chosen[place] for place in places]
-            rows.append(
-                {
-                    "seed": self.seed,
-                    "index": index,
-                    "source_images": [names[window.image] for window in patches],
-                    "windows": [window.box for window in patches],
-                    "typicality": [window.score for window in patches],
-                    "clusters": [clusters[place] for place in places],
-                    "features_block": models.features.block,
-                    "note": RECONSTRUCTION,
-                }
-            )
-        return tuple(rows)
 
     def _draws(self, class_name: str, image: int, models: Models) -> Iterator[tuple[int, Array]]:
         rng = generator(self.seed, class_name, image, "typicality")
