@@ -70,6 +70,11 @@ class FeatureMaps(Protocol):
         """(channels, height, width) of the maps of one latent."""
         ...
 
+    @property
+    def block(self) -> int | None:
+        """Which block of the denoiser they come from, as `add_features` counts; None if the pack does not say."""
+        ...
+
     def maps(self, latents: Latents, times: Times, condition: Condition) -> Maps:
         """Maps of latents that are noised to `times`, one time a sample."""
         ...
@@ -227,7 +232,10 @@ def open_models(
                 step_cache=step_cache,
             )
             if "features" in needs:
-                parts["features"] = DiffusionFeatures(denoiser, engines["features"])
+                block = info.graphs["features"].recipe.get("block")
+                parts["features"] = DiffusionFeatures(
+                    denoiser, engines["features"], block=block if isinstance(block, int) else None
+                )
             if "text" in needs and isinstance(info.denoiser, UnetInfo):
                 tokenizer = tokenizer_of(pack, info.denoiser)
                 parts["text"] = TextFeatures(tokenizer, engines["text_encoder"], bucket=bucket)

@@ -6,6 +6,7 @@ import pytest
 
 from limbeck.backbone import open_backbone
 from limbeck.backends.base import Backend
+from limbeck.backends.null import Null
 from limbeck.errors import PackError
 from limbeck.models import open_models
 from limbeck.pack import MANIFEST, Pack, file_entry, shipped_packs
@@ -124,3 +125,9 @@ def test_a_pack_without_backbone_says_how_to_export_one(mini):
 def test_a_noise_schedule_that_is_none_is_refused(mini, config, message):
     (mini[0] / SCHEDULE).write_bytes(config)
     refused(mini, open_models, message)
+
+
+def test_the_features_know_of_which_block_of_the_denoiser_they_are():
+    pack = Pack.open(shipped_packs()["mini"])
+    with open_models(pack, Null(), needs={"denoiser", "features"}) as models:
+        assert models.features.block == pack.manifest.graphs["features"].recipe["block"] == 2

@@ -23,8 +23,16 @@ class ImageSource(Protocol):
         """One stable name an image of the class, in the order `images` gives them."""
         ...
 
-    def images(self, class_id: int, *, size: int, fit: Fit, batch: int) -> Iterator[Images]:
+    def images(self, class_id: int, *, size: int, fit: Fit, batch: int, tiles: int = 1) -> Iterator[Images]:
         """The class's images as batches of at most `batch`, shape (n, 3, size, size). Holds one batch at a time.
+
+        Args:
+            class_id: The class.
+            size: Height and width to come out.
+            fit: How an image becomes square.
+            batch: The most that come at a time.
+            tiles: Cut every image, as it is stored, into `tiles` by `tiles`, and give each as an image of `size`, row
+                by row: none has a pixel of its neighbors.
 
         Raises:
             UnreadableImagesError: An image cannot be decoded.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +53,24 @@ def decode(
     A JPEG is decoded at the smallest of the scales 1/8, 1/4, 1/2, 1 that is at least twice `size`. Every other
     format is decoded whole, which takes up to 8 bytes a pixel.
     """
+    (whole,) = decode_tiles(picture, name=name, size=size, fit=fit, tiles=1, max_pixels=max_pixels)
+    return whole
+
+
+def decode_tiles(
+    picture: Path | bytes | Array, *, name: str, size: int, fit: Fit, tiles: int, max_pixels: int = MAX_PIXELS
+) -> list[NDArray[np.float32]]:
+    """As `decode`, of each of `tiles` by `tiles` parts of the square picture, row by row; 1 is the whole.
+
+    Raises:
+        UnreadableImagesError: As `decode`, or a side has fewer pixels than tiles.
+    """
     try:
         # A warning tells of an odd file (broken metadata, many pixels); `max_pixels` and the decoder decide.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if isinstance(picture, np.ndarray):
-                return _square(Image.fromarray(_as_bytes(picture)), size, fit)
+                return _tiles(Image.fromarray(_as_bytes(picture)), size, fit, tiles)
             if picture == b"":
                 raise ValueError("it has no bytes")
             stream = io.BytesIO(picture) if isinstance(picture, bytes) else picture.open("rb")
@@ -65,10 +78,10 @@ def decode(
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ValueError(f"{width} x {height} pixels are more than the limit of {max_pixels}")
-                image.draft(None, (2 * size, 2 * size))
+                image.draft(None, (2 * size * tiles, 2 * size * tiles))
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
-                return _square(image, size, fit)
+                return _tiles(image, size, fit, tiles)
     except MemoryError:  # this machine's limit, not the picture's fault
         raise
     except Exception as error:  # Pillow's parsers raise whatever a damaged file makes them raise
@@ -83,15 +96,39 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _square(image: Image.Image, size: int, fit: Fit) -> NDArray[np.float32]:
-    colors = _colors(image)
-    width, height = colors.size
+def square_tiles(image: Image.Image, size: int, fit: Fit, tiles: int) -> list[Image.Image]:
+    """The picture made square, in `tiles` by `tiles` parts, row by row, each of `size`; 1 is the whole.
+
+    Raises:
+        ValueError: A side has fewer pixels than tiles.
+    """
+    width, height = image.size
     box: tuple[float, float, float, float] = (0, 0, width, height)
     if fit == "crop":
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
-    colors = colors.resize((size, size), Image.Resampling.LANCZOS, box=box)
+    if tiles == 1:
+        return [image.resize((size, size), Image.Resampling.LANCZOS, box=box)]
+    if min(width, height) < tiles:
+        raise ValueError(f"{width} x {height} pixels cannot be cut into {tiles} x {tiles} tiles")
+    # cut before the resize, whose filter looks beyond its box
+    across, down = (
+        [round(low + (high - low) * edge / tiles) for edge in range(tiles + 1)]
+        for low, high in ((box[0], box[2]), (box[1], box[3]))
+    )
+    return [
+        image.crop((left, top, right, bottom)).resize((size, size), Image.Resampling.LANCZOS)
+        for top, bottom in pairwise(down)
+        for left, right in pairwise(across)
+    ]
+
+
+def _tiles(image: Image.Image, size: int, fit: Fit, tiles: int) -> list[NDArray[np.float32]]:
+    return [_pixels(tile) for tile in square_tiles(_colors(image), size, fit, tiles)]
+
+
+def _pixels(colors: Image.Image) -> NDArray[np.float32]:
     if colors.mode == "RGBA":
         # After the resize, which weights by alpha: the same result as before it, on fewer pixels.
         colors = Image.alpha_composite(Image.new("RGBA", colors.size, _WHITE), colors)

@@ -7,7 +7,7 @@ back without the matrix that whitened them, which is in none of these files.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from PIL import Image
 
 from limbeck.arrays import Array, Images
 from limbeck.data.base import Fit
+from limbeck.data.decode import square_tiles
 from limbeck.data.stored import StoredSource
 from limbeck.errors import ConfigError, UnreadableImagesError
 
@@ -83,16 +84,23 @@ class Restored(StoredSource):
 
     normalization: Normalization | None = None
 
-    def pixels(self, name: str, picture: Path | bytes | Array, *, size: int, fit: Fit) -> Images:
+    def tiles(
+        self, name: str, picture: Path | bytes | Array, *, size: int, fit: Fit, per_side: int
+    ) -> Sequence[Images]:
         if self.normalization is None or not isinstance(picture, np.ndarray):
-            return super().pixels(name, _pixels_of(name, picture), size=size, fit=fit)
+            return super().tiles(name, _pixels_of(name, picture), size=size, fit=fit, per_side=per_side)
         colors = picture if picture.ndim == 3 else picture[..., None]
         if colors.dtype.kind != "f" or colors.shape[-1] not in (1, 3) or not np.isfinite(colors).all():
             reason = f"{colors.dtype} of shape {picture.shape}; normalized pixels are finite floats, gray or RGB"
             raise UnreadableImagesError([(name, reason)])
         restored = self.normalization.undone(np.broadcast_to(colors, (*colors.shape[:2], 3)))
-        made = np.stack([_square(restored[..., channel], size, fit) for channel in range(3)])
-        return np.clip(made, 0, 1) if self.normalization.clip else made
+        try:
+            channels = [square_tiles(Image.fromarray(restored[..., i]), size, fit, per_side) for i in range(3)]
+        except ValueError as error:
+            raise UnreadableImagesError([(name, str(error))]) from error
+        # made square as `decode` does, but not rounded to 8 bits
+        made = [np.stack([np.asarray(one, np.float32) for one in tile]) for tile in zip(*channels, strict=True)]
+        return [np.clip(tile, 0, 1) for tile in made] if self.normalization.clip else made
 
     def describe(self) -> dict[str, object]:
         """As every source, with the normalization that was undone."""
@@ -114,15 +122,3 @@ def _pixels_of(name: str, picture: Path | bytes | Array) -> Path | bytes | Array
             )
             raise UnreadableImagesError([(name, reason)])
     return picture
-
-
-def _square(channel: NDArray[np.float32], size: int, fit: Fit) -> NDArray[np.float32]:
-    """One channel, made square as `decode` does, but not rounded to 8 bits."""
-    height, width = channel.shape
-    side = min(height, width)
-    across, down = (side, side) if fit == "crop" else (width, height)
-    left, top = (width - across) / 2, (height - down) / 2
-    image = Image.fromarray(channel).resize(
-        (size, size), Image.Resampling.LANCZOS, box=(left, top, left + across, top + down)
-    )
-    return np.asarray(image, np.float32)

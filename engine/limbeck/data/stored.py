@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from limbeck.arrays import Array, Images
 from limbeck.data.base import Fit
-from limbeck.data.decode import MAX_PIXELS, decode
+from limbeck.data.decode import MAX_PIXELS, decode_tiles
 from limbeck.errors import ConfigError, DataError
 
 
@@ -84,12 +84,21 @@ class StoredSource(ABC):
 
     def pixels(self, name: str, picture: Path | bytes | Array, *, size: int, fit: Fit) -> Images:
         """One of `pictures`, decoded: shape (3, size, size)."""
-        return decode(picture, name=name, size=size, fit=fit, max_pixels=self._max_pixels)
+        (whole,) = self.tiles(name, picture, size=size, fit=fit, per_side=1)
+        return whole
 
-    def images(self, class_id: int, *, size: int, fit: Fit, batch: int) -> Iterator[Images]:
+    def tiles(
+        self, name: str, picture: Path | bytes | Array, *, size: int, fit: Fit, per_side: int
+    ) -> Sequence[Images]:
+        """One of `pictures`, decoded and cut into `per_side` by `per_side` tiles, each of shape (3, size, size)."""
+        return decode_tiles(picture, name=name, size=size, fit=fit, tiles=per_side, max_pixels=self._max_pixels)
+
+    def images(self, class_id: int, *, size: int, fit: Fit, batch: int, tiles: int = 1) -> Iterator[Images]:
         if size < 1 or batch < 1:
             raise ConfigError(f"images need a size and a batch of at least 1, got size={size}, batch={batch}")
-        decoded = (self.pixels(*named, size=size, fit=fit) for named in self.pictures(class_id))
+        decoded = chain.from_iterable(
+            self.tiles(*named, size=size, fit=fit, per_side=tiles) for named in self.pictures(class_id)
+        )
         while group := list(islice(decoded, batch)):
             yield np.stack(group)
 

@@ -27,10 +27,12 @@ class DiffusionFeatures:
     Args:
         denoiser: Makes what the trunk is given, and remembers it.
         engine: The trunk up to one of its blocks.
+        block: Which block that is; None if it is not known.
     """
 
-    def __init__(self, denoiser: CutDenoiser, engine: Runnable) -> None:
+    def __init__(self, denoiser: CutDenoiser, engine: Runnable, *, block: int | None = None) -> None:
         """Keep the engine; it is closed by whoever compiled it."""
+        self.block = block
         self._denoiser = denoiser
         self._engine = engine
 

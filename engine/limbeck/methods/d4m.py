@@ -8,9 +8,11 @@ Su et al., "D4M: Dataset Distillation via Disentangled Diffusion Model", CVPR 20
 4. sample    - denoise it with the class as condition, which gives the detail back, and decode it.
 
 `D4M.faithful` has the settings of the official release. Its quirks that shape the result are settings here
-(mini-batch k-means whose first batch is `ipc` images, a sampled posterior, distorted aspect, the PNDM sampler); its
-bugs are not reproduced: latents left over from the last mini-batch of a class are clustered too, every image's seed is
-recorded, and no safety checker turns images black.
+(mini-batch k-means over shuffled images, whose first batch is `ipc` of them, a sampled posterior, distorted aspect, the
+PNDM sampler); its bugs are not reproduced: latents left over from the last mini-batch of a class are clustered too,
+every image's seed is recorded, and no safety checker turns images black. Nor are its filters and its size kept: real
+images are read with Lanczos' filter instead of the bilinear one, and what is decoded is stored as it is, 512 pixels of
+Stable Diffusion, where the release reduces it to 224 with the bicubic filter.
 """
 
 from __future__ import annotations
@@ -20,8 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
-
-import numpy as np
 
 from limbeck.arrays import Times
 from limbeck.data.base import Fit, ImageSource
@@ -35,8 +35,13 @@ from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refu
 from limbeck.methods.shared.clustering import COPIES, Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
 from limbeck.methods.shared.encoding import encoded
 from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
+from limbeck.methods.shared.prompting import away_from, takes_prompts
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.models import GENERATING, Models, Part
-from limbeck.randomness import small_seed
+from limbeck.randomness import generator, small_seed
+
+NOT_READ = "negative_prompt was left out: the denoiser knows classes alone"
+"""What the manifest says of an image whose negative prompt nothing could read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +56,18 @@ class D4M:
         guidance_scale: Classifier-free guidance; 1 is none.
         guidance_interval: Fractions of the schedule between which guidance acts.
         guided_channels: Guide only the first channels, as the official DiT does with 3; None guides all.
+        negative_prompt: What guidance leads away from; None is no condition. A denoiser that knows classes alone
+            cannot read it: it is left out, and the row of each image says so.
         sampler: How the noised prototype is carried back.
         condition: "class" gives the denoiser the class; "none" the null condition, for classes it does not know.
         clustering: "full" holds all latents of a class; "minibatch" streams them.
         batch_factor: Mini-batch k-means is fed `batch_factor * ipc` latents at a time.
+        shuffle_buffer: It is fed them in an order that is drawn among so many, as sources are often sorted; 1 keeps
+            the source's.
         sample_posterior: Draw the latent of a real image from the codec's posterior instead of taking its mean.
         fit: How real images become square.
-        scratch_bytes: The most latents of a class that "full" takes, in bytes; clustering needs about twice that.
+        scratch_bytes: The most that the held latents of a class may take, in bytes, all with "full" and
+            `shuffle_buffer` with "minibatch"; clustering all of them needs about twice that.
     """
 
     name: ClassVar[str] = "d4m"
@@ -69,31 +79,36 @@ class D4M:
     guidance_scale: float = 4.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guided_channels: int | None = None
+    negative_prompt: str | None = None
     sampler: SamplerName = "dpm++2m"
     condition: Literal["class", "none"] = "class"
     clustering: Clustering = "full"
     batch_factor: int = 10
+    shuffle_buffer: int = 1024
     sample_posterior: bool = False
     fit: Fit = "crop"
     scratch_bytes: int = 512 * 2**20
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for field in ("ipc", "num_steps", "batch_factor"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} must be at least 1, got {getattr(self, field)}")
+        refuse_below_one(self, "ipc", "num_steps", "batch_factor", "shuffle_buffer")
         if not 0 <= self.strength <= 1:
             raise ConfigError(f"strength must lie in 0..1, got {self.strength}")
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
-        """The settings of the official release (its README's script for ImageNet)."""
+        """The settings of the official release (its README's script for ImageNet).
+
+        Its denoiser is told in text. One that knows classes alone cannot read the negative prompt: guidance then leads
+        away from no condition, and the row of each image says so.
+        """
         return cls(
             ipc=ipc,
             seed=seed,
             num_steps=50,
             strength=0.7,
             guidance_scale=8.0,
+            negative_prompt="cartoon, anime, painting",
             sampler="pndm-img2img",
             clustering="minibatch",
             batch_factor=1,
@@ -109,11 +124,15 @@ class D4M:
         self._guided(models)
         refuse_no_step(self._times(models), strength=self.strength, num_steps=self.num_steps)
         largest = max(class_counts(source))
-        needed = largest * 4 * int(np.prod(models.latent_shape))
-        if self.clustering == "full" and needed > self.scratch_bytes:
+        held = largest if self.clustering == "full" else min(largest, self.shuffle_buffer)
+        needed = held * 4 * math.prod(models.latent_shape)
+        if needed > self.scratch_bytes:
+            less = (
+                "set clustering=minibatch, which streams them" if self.clustering == "full" else "lower shuffle_buffer"
+            )
             raise ConfigError(
-                f"the largest class has {largest} images, whose latents take {needed:,} bytes; scratch_bytes allows "
-                f"{self.scratch_bytes:,}\nset clustering=minibatch, which streams them, or raise scratch_bytes"
+                f"the largest class has {largest} images; {held} latents at a time take {needed:,} bytes, "
+                f"scratch_bytes allows {self.scratch_bytes:,}\n{less}, or raise scratch_bytes"
             )
 
     def warm_up(self) -> None:
@@ -128,13 +147,18 @@ class D4M:
         """Encode every image once, walk each prototype down, decode it."""
         counts = class_counts(source)
         rows = self._guided(models).step_rows(self._times(models)[:-1])
-        held = max(counts) if self.clustering == "full" else min(max(counts), 2 * self.batch_factor * self.ipc)
+        largest = max(counts)
+        held = (
+            COPIES * largest
+            if self.clustering == "full"
+            else COPIES * min(largest, 2 * self.batch_factor * self.ipc) + min(largest, self.shuffle_buffer)
+        )
         return Work(
             class_images=counts,
             images_per_class=self.ipc,
             walks=(Walk(samples=len(counts) * self.ipc, step_rows=rows),),
             condition_times=len(rows),
-            scratch_nbytes=COPIES * held * 4 * math.prod(models.latent_shape),
+            scratch_nbytes=held * 4 * math.prod(models.latent_shape),
         )
 
     def distill(
@@ -146,20 +170,22 @@ class D4M:
         resume: Mapping[int, State] = NO_STATES,
     ) -> Iterator[Event]:
         """Make `units` wave by wave; batches are filled across classes up to the bucket."""
+        away = away_from(models, self.negative_prompt) if takes_prompts(models.conditioning) else models
         generation = Generation(
             seed=self.seed,
             ipc=self.ipc,
             sampler_of=lambda batch: sampler(self.sampler),
-            denoiser=self._guided(models),
+            denoiser=self._guided(away),
             times=self._times(models),
             condition_of=lambda batch: self._condition(batch, models),
             noised=self.strength > 0,
         )
-        yield from generation.images(self._prototypes(units, source, models), models, total=len(units) * self.ipc)
+        yield from generation.images(self._prototypes(units, source, models), away, total=len(units) * self.ipc)
 
     def _prototypes(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
         num_images = sum(len(source.names(class_id)) for unit in units for class_id in unit.class_ids)
         count = 0
+        row = self._row(models)
         for unit in units:
             (class_id,) = unit.class_ids
             name = source.class_names[class_id]
@@ -170,13 +196,27 @@ class D4M:
                 count += len(latents)
                 yield Progress("encode", count, num_images)
             for index, center in enumerate(clusters.centers().reshape(self.ipc, *models.latent_shape)):
-                yield Start(unit, name, index, center)
+                yield Start(unit, name, index, center, row=row)
+
+    def _row(self, models: Models) -> Mapping[str, object]:
+        """What the manifest says of every image."""
+        if self.negative_prompt is None:
+            return {}
+        if takes_prompts(models.conditioning):
+            return {"negative_prompt": self.negative_prompt}
+        return {"note": NOT_READ}
 
     def _clusters(self, class_name: str) -> Clusters:
         seed = small_seed(self.seed, class_name, "k-means")
         if self.clustering == "full":
             return FullKMeans(self.ipc, seed=seed)
-        return StreamedKMeans(self.ipc, chunk=self.batch_factor * self.ipc, seed=seed)
+        return StreamedKMeans(
+            self.ipc,
+            chunk=self.batch_factor * self.ipc,
+            buffer=self.shuffle_buffer,
+            seed=seed,
+            shuffle=generator(self.seed, class_name, 0, "shuffle"),
+        )
 
     def _times(self, models: Models) -> Times:
         return sampler(self.sampler).times(models.schedule, self.num_steps, strength=self.strength)

@@ -35,12 +35,13 @@ from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, St
 from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
 from limbeck.methods.shared.clustering import warm_up
 from limbeck.methods.shared.generation import refuse_not_finite
-from limbeck.methods.shared.mosaic import mosaic, patch_size, patches_of_image, usual_parts
+from limbeck.methods.shared.mosaic import mosaic, patch_size, usual_parts
 from limbeck.methods.shared.noised_means import image_latents, noised_means
 from limbeck.methods.shared.rounds import in_rounds
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.typicality import loss_differences
 from limbeck.methods.shared.windows import NBYTES as WINDOW_NBYTES
-from limbeck.methods.shared.windows import Window, best_windows, cut_windows, window_features
+from limbeck.methods.shared.windows import Window, best_windows, cut_windows, features_of_windows, patch_rows
 from limbeck.models import Models, Part
 from limbeck.randomness import generator, small_seed
 
@@ -93,9 +94,9 @@ class DDPS:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for name in ("ipc", "num_draws", "windows_per_image", "windows_per_class", "clusters", "feature_draws"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        refuse_below_one(
+            self, "ipc", "num_draws", "windows_per_image", "windows_per_class", "clusters", "feature_draws"
+        )
         if self.parts is not None and self.parts < 1:
             raise ConfigError(f"parts must be at least 1, or None for the usual, got {self.parts}")
         if self.window_side is not None and not 0 < self.window_side <= 1:
@@ -109,9 +110,11 @@ class DDPS:
         """The reconstruction at the published numbers of what it is made of.
 
         100 draws at uniform times in 0.1..0.7, five windows an image, 1000 a class, 32 clusters (Siglidis et al.);
-        features at time 161 over 8 noises (DIFT). Not theirs: windows are half the image instead of an eighth, which
-        would be far too small for a patch of a 2 by 2 mosaic; the latent is the codec's mean instead of a draw, so that
-        scores repeat; and the text encoder is the pack's own, where their release puts another in its place.
+        features at time 161 over 8 noises (DIFT). DIFT's are those of up block 1 of Stable Diffusion, up_ft_index=1: at
+        which block a pack is cut is said when it is exported, `--features 1`, and stands in each image's row. Not
+        theirs: windows are half the image instead of an eighth, which would be far too small for a patch of a 2 by 2
+        mosaic; the latent is the codec's mean instead of a draw, so that scores repeat; and the text encoder is the
+        pack's own, where their release puts another in its place.
         """
         return cls(ipc=ipc, seed=seed, num_draws=100, times="uniform", window_side=0.5)
 
@@ -190,7 +193,19 @@ class DDPS:
                     "or set parts=1"
                 )
             patches = yield from self._patches(chosen, class_id, source, models)
-            rows = self._rows(chosen, [ranks[place] for place in order], source.names(class_id), parts)
+            rows = patch_rows(
+                chosen,
+                source.names(class_id),
+                seed=self.seed,
+                images=self.ipc,
+                parts=parts,
+                order="consecutive",
+                columns={
+                    "typicality": [window.score for window in chosen],
+                    "clusters": [ranks[place] for place in order],
+                },
+                constants={"features_block": models.features.block, "note": RECONSTRUCTION},
+            )
             yield DistilledImages(unit, mosaic(patches, parts), unit.class_ids * self.ipc, rows)
 
     def _typical(self, class_id: int, source: ImageSource, models: Models) -> Generator[Progress, None, list[Window]]:
@@ -236,13 +251,15 @@ class DDPS:
     ) -> Generator[Progress, None, Array]:
         """The mean diffusion features of each window, of length 1, shape (windows, channels)."""
         name = source.class_names[class_id]
-        places: dict[int, list[int]] = {}
-        for place, window in enumerate(windows):
-            places.setdefault(window.image, []).append(place)
-        features = np.empty((len(windows), models.features.shape[0]), np.float32)
-        done = 0
-        for made in noised_means(
-            image_latents(class_id, source, models, fit=self.fit, stage=f"encode {name} again", images=places.keys()),
+        means = noised_means(
+            image_latents(
+                class_id,
+                source,
+                models,
+                fit=self.fit,
+                stage=f"encode {name} again",
+                images={window.image for window in windows},
+            ),
             num_draws=self.feature_draws,
             draws=lambda image: self._feature_draws(name, image, models),
             ask=lambda noised, times, noise: models.features.maps(
@@ -250,17 +267,9 @@ class DDPS:
             ),
             schedule=models.schedule,
             bucket=models.bucket,
-        ):
-            if isinstance(made, Progress):
-                yield made
-                continue
-            for image, maps in made:
-                for place in places[image]:
-                    mean = window_features(maps, windows[place])
-                    features[place] = mean / (np.linalg.norm(mean) or 1)
-            done += len(made)
-            yield Progress(f"features of {name}", done, len(places))
-        return features
+        )
+        channels = models.features.shape[0]
+        return (yield from features_of_windows(windows, means, channels=channels, stage=f"features of {name}"))
 
     def _patches(
         self, chosen: Sequence[Window], class_id: int, source: ImageSource, models: Models
@@ -278,26 +287,6 @@ class DDPS:
             batch=max(1, models.images_at_a_time // times**2),
         )
         return patches
-
-    def _rows(
-        self, chosen: Sequence[Window], clusters: Sequence[int], names: Sequence[str], parts: int
-    ) -> tuple[Mapping[str, object], ...]:
-        rows = []
-        for index in range(self.ipc):
-            places = patches_of_image(index, images=self.ipc, parts=parts, order="consecutive")
-            patches = [chosen[place] for place in places]
-            rows.append(
-                {
-                    "seed": self.seed,
-                    "index": index,
-                    "source_images": [names[window.image] for window in patches],
-                    "windows": [window.box for window in patches],
-                    "typicality": [window.score for window in patches],
-                    "clusters": [clusters[place] for place in places],
-                    "note": RECONSTRUCTION,
-                }
-            )
-        return tuple(rows)
 
     def _draws(self, class_name: str, image: int, models: Models) -> Iterator[tuple[int, Array]]:
         rng = generator(self.seed, class_name, image, "typicality")

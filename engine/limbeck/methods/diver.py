@@ -12,7 +12,8 @@ The code was not released. `DIVER.faithful` has the paper's settings, the poster
 the same authors for another paper: scale 4, on the first three channels. What the paper leaves open is a setting: sigma
 may be the posterior's of the step or the network's own; and the pull may act on z_t, as the formula says, which shrinks
 its noise too, or on the predicted clean latent ("x0hat"), as that code does. Pixels that were stored normalized are
-brought back by the source (`normalization`), or left raw there, as in that code.
+brought back by the source (`normalization`), or left raw there, as in that code. Not kept: the paper enlarges the set's
+images with the bilinear filter, limbeck with Lanczos'.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from limbeck.methods.shared.by_class import class_counts
 from limbeck.methods.shared.encoding import encoded
 from limbeck.methods.shared.generation import Start
 from limbeck.methods.shared.respaced import RespacedWalk, ToTargets
-from limbeck.methods.shared.tiles import Tiles, laid
+from limbeck.methods.shared.tiles import laid
 from limbeck.models import Models
 
 _MOST_TILES = 64
@@ -58,7 +59,8 @@ class DIVER(RespacedWalk):
         sigma: The spread of a step: the "posterior"'s, or "learned" by the network.
         arm: "diver"; or a control: "sdedit" walks down from `noise_level` itself, unguided, and "vae" decodes z0.
         sample_posterior: Draw z0 from the codec's posterior instead of taking its mean.
-        tiles_per_side: 2 for sets whose images are 2 x 2 mosaics (NCFM): each tile is carried alone, at the full size.
+        tiles_per_side: 2 for sets whose images are 2 x 2 mosaics (NCFM): each tile is cut out as it is stored and
+            carried alone, at the full size.
         fit: How images become square.
     """
 
@@ -135,13 +137,14 @@ class DIVER(RespacedWalk):
 
     def starts(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
         """The latent of each image of the source, in its order."""
-        tiles = Tiles(source, self.tiles_per_side)
         drawn_by = self.seed if self.sample_posterior else None
         per_class = self._walked_per_class
         for number, unit in enumerate(units):
             (class_id,) = unit.class_ids
             name, sources = source.class_names[class_id], source.names(class_id)
-            batches = encoded(class_id, tiles, models, fit=self.fit, posterior_seed=drawn_by)
+            batches = encoded(
+                class_id, source, models, fit=self.fit, posterior_seed=drawn_by, tiles=self.tiles_per_side
+            )
             for index, latent in enumerate(chain.from_iterable(batches)):
                 yield Progress("encode", number * per_class + index + 1, len(units) * per_class)
                 yield Start(unit, name, index, latent, row={"source": sources[index // self.tiles_per_side**2]})

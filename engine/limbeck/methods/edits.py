@@ -13,7 +13,7 @@ The captions come from a file: see `limbeck.text.captions`, and `limbeck.methods
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import repeat
 from typing import ClassVar, Literal, Self
 
@@ -31,8 +31,9 @@ from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refu
 from limbeck.methods.shared.clustering import warm_up
 from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
 from limbeck.methods.shared.local_awareness import Members, clusters_of, typical
-from limbeck.methods.shared.prompting import AwayFrom, condition_of, prompting
+from limbeck.methods.shared.prompting import away_from, condition_of, prompting
 from limbeck.methods.shared.semantic_query import fused_features, query_nbytes
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.text_prototype import TextPrototypes, Writer, language_model, refuse_writer
 from limbeck.models import Models, Part
 from limbeck.randomness import small_seed
@@ -103,9 +104,7 @@ class EDITS:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for name in ("ipc", "outlier_neighbors", "k_image", "k_text", "num_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        refuse_below_one(self, "ipc", "outlier_neighbors", "k_image", "k_text", "num_steps")
         if not self.tau >= 0:
             raise ConfigError(f"tau must be at least 0, got {self.tau}")
         if not 0 <= self.outliers <= 0.5:
@@ -179,7 +178,7 @@ class EDITS:
         resume: Mapping[int, State] = NO_STATES,
     ) -> Iterator[Event]:
         """Make `units` wave by wave; batches are filled across classes up to the bucket."""
-        models = self._away_from_negative(models)
+        models = away_from(models, self.negative_prompt)
         generation = Generation(
             seed=self.seed,
             ipc=self.ipc,
@@ -276,11 +275,6 @@ class EDITS:
                 f"captions={CLASS_NAMES} does without"
             )
         return None if self.captions == CLASS_NAMES else read_captions(self.captions)
-
-    def _away_from_negative(self, models: Models) -> Models:
-        if self.negative_prompt is None:
-            return models
-        return replace(models, conditioning=AwayFrom(prompting(models.conditioning), self.negative_prompt))
 
     def _times(self, models: Models) -> Times:
         return sampler(self.sampler).times(models.schedule, self.num_steps, strength=self.strength)

@@ -28,9 +28,10 @@ from limbeck.linear_head import LinearHead, fit_head
 from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
 from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.shared.mosaic import Order, mosaic, patch_size, patches_of_image, usual_parts
+from limbeck.methods.shared.mosaic import Order, mosaic, patch_size, usual_parts
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.windows import NBYTES as WINDOW_NBYTES
-from limbeck.methods.shared.windows import Window, cut, cut_windows
+from limbeck.methods.shared.windows import Window, cut, cut_windows, patch_rows
 from limbeck.models import Models, Part
 from limbeck.randomness import generator
 
@@ -68,9 +69,7 @@ class RDED:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for name in ("ipc", "candidates", "crops"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        refuse_below_one(self, "ipc", "candidates", "crops")
         if self.parts is not None and self.parts < 1:
             raise ConfigError(f"parts must be at least 1, or None for the usual, got {self.parts}")
         low, high = self.scale
@@ -151,8 +150,15 @@ class RDED:
                 size=patch_size(models.image_size, parts),
                 batch=models.bucket,
             )
-            names = source.names(class_id)
-            rows = tuple(self._row(index, chosen, names, parts) for index in range(self.ipc))
+            rows = patch_rows(
+                chosen,
+                source.names(class_id),
+                seed=self.seed,
+                images=self.ipc,
+                parts=parts,
+                order=self.order,
+                columns={"cross_entropies": [-crop.score for crop in chosen]},
+            )
             yield DistilledImages(unit, mosaic(patches, parts, order=self.order), unit.class_ids * self.ipc, rows)
 
     def _teacher(self, source: ImageSource, models: Models) -> Generator[Progress, None, LinearHead]:
@@ -220,16 +226,6 @@ class RDED:
         before = (size - small) // 2
         after = size - small - before
         return np.pad(cut(image, window, small), ((0, 0), (before, after), (before, after)))
-
-    def _row(self, index: int, chosen: Sequence[Window], names: Sequence[str], parts: int) -> Mapping[str, object]:
-        crops = [chosen[place] for place in patches_of_image(index, images=self.ipc, parts=parts, order=self.order)]
-        return {
-            "seed": self.seed,
-            "index": index,
-            "source_images": [names[crop.image] for crop in crops],
-            "windows": [crop.box for crop in crops],
-            "cross_entropies": [-crop.score for crop in crops],
-        }
 
     def _parts(self, models: Models) -> int:
         return self.parts or usual_parts(models.image_size)

@@ -302,7 +302,7 @@ class _View:
         return self._source.names(own)[: self._most.get(own)]
 
     def images(self, class_id: int, **how: Any) -> Iterator[Images]:
-        left = len(self.names(class_id))
+        left = len(self.names(class_id)) * how.get("tiles", 1) ** 2
         for images in self._source.images(self._class_ids[class_id], **how):
             if left > 0:
                 yield images[:left]

@@ -71,6 +71,8 @@ class SquareFeatures:
 
     shape = (6, 4, 4)
     """(channels, height, width) of the maps of one latent of shape (3, 4, 4)."""
+    block = 1
+    """As `FeatureMaps`."""
 
     def maps(self, latents: Latents, times: Times, condition: Condition) -> Maps:
         assert len(latents) == len(times) == len(condition), "one time and one condition a sample"

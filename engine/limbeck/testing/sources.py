@@ -25,13 +25,21 @@ class ArraySource:
         name = self.class_names[class_id]
         return tuple(f"{name}/{i}" for i in range(len(self._classes[name])))
 
-    def images(self, class_id: int, *, size: int, fit: Fit, batch: int) -> Iterator[Images]:
-        images = self._classes[self.class_names[class_id]]
+    def images(self, class_id: int, *, size: int, fit: Fit, batch: int, tiles: int = 1) -> Iterator[Images]:
+        images = cut(self._classes[self.class_names[class_id]], tiles)
         for start in range(0, len(images), batch):
             yield resized(images[start : start + batch], size)
 
     def describe(self) -> dict[str, object]:
         return {"kind": "arrays", "classes": {name: len(images) for name, images in self._classes.items()}}
+
+
+def cut(images: Images, tiles: int) -> Images:
+    """Square images cut into `tiles` by `tiles`, those of one image one after another, row by row."""
+    n, c, size, _ = images.shape
+    side = size // tiles
+    parts = images.reshape(n, c, tiles, side, tiles, side).transpose(0, 2, 4, 1, 3, 5)
+    return parts.reshape(-1, c, side, side)
 
 
 def resized(images: Images, size: int) -> Images:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from limbeck.data.decode import decode
+from limbeck.data.base import Fit
+from limbeck.data.decode import decode, decode_tiles
 from limbeck.errors import UnreadableImagesError
 
 RED, WHITE = (1.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -30,6 +31,37 @@ def photo(width: int, height: int) -> Image.Image:
 
 def pixels(data: bytes, size: int = 8, fit: str = "squash") -> np.ndarray:
     return decode(data, name="it", size=size, fit=fit)
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash"])
+def test_tiles_are_the_parts_of_the_square_picture_each_resized_alone(fit: Fit) -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (12, 18, 3), np.uint8)
+    square = colors[:, 3:15] if fit == "crop" else colors
+    width = square.shape[1] // 3
+    found = decode_tiles(colors, name="it", size=8, fit=fit, tiles=3)
+    expected = [
+        decode(
+            np.ascontiguousarray(square[4 * y : 4 * y + 4, width * x : width * (x + 1)]),
+            name="it",
+            size=8,
+            fit="squash",
+        )
+        for y in range(3)
+        for x in range(3)
+    ]
+    np.testing.assert_array_equal(np.stack(found), np.stack(expected))
+
+
+def test_tiles_of_a_picture_that_has_their_size_are_its_pixels() -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    whole = decode(colors, name="it", size=16, fit="crop")
+    first, second, third, fourth = decode_tiles(colors, name="it", size=8, fit="crop", tiles=2)
+    np.testing.assert_array_equal(np.block([[first, second], [third, fourth]]), whole)
+
+
+def test_a_picture_with_fewer_pixels_than_tiles_is_refused() -> None:
+    with pytest.raises(UnreadableImagesError, match="2 x 2 pixels cannot be cut into 3 x 3 tiles"):
+        decode_tiles(np.zeros((2, 2, 3), np.uint8), name="it", size=8, fit="crop", tiles=3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "TIFF", "PPM"])

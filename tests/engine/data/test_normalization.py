@@ -31,6 +31,15 @@ def test_gray_is_brought_back_by_each_channels_numbers(tmp_path):
     np.testing.assert_allclose(pixels(opened(tmp_path, PIXELS[:, 0])), expected, atol=1e-5)
 
 
+def test_tiles_of_normalized_pixels_come_row_by_row_each_resized_alone(tmp_path):
+    source = opened(tmp_path, (PIXELS - MEAN) / STD)
+    first, second, third = source.images(0, size=4, fit="crop", batch=3, tiles=2)
+    cut = [image[:, y : y + 4, x : x + 4] for image in PIXELS for y in (0, 4) for x in (0, 4)]
+    np.testing.assert_allclose(np.concatenate([first, second, third]), cut, atol=1e-5)
+    with pytest.raises(UnreadableImagesError, match="8 x 8 pixels cannot be cut into 9 x 9 tiles"):
+        next(source.images(0, size=4, fit="crop", batch=3, tiles=9))
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [

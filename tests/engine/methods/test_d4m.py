@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
+from sklearn.cluster import MiniBatchKMeans
 
 from limbeck.errors import ConfigError
 from limbeck.methods.base import DistilledImages, Progress
-from limbeck.methods.d4m import D4M
+from limbeck.methods.d4m import D4M, NOT_READ
+from limbeck.randomness import small_seed
 from support.gaussian import Recorded
 from support.models import gaussian_models
 from support.sources import ArraySource, BlockCodec, blobs
+from support.text_models import PromptedDenoiser, text_models
 
 
 @pytest.fixture
@@ -45,6 +49,52 @@ def test_one_prototype_is_the_mean_of_its_class_in_both_clusterings(source: Arra
         method = D4M(ipc=1, clustering=clustering, batch_factor=5)
         # 12 images in mini-batches of 5, 5 and a leftover of 2, which the official release drops
         np.testing.assert_allclose(prototypes(method, 0, source)[0], mean, atol=1e-5)
+
+
+def two_kinds(*, count: int) -> ArraySource:
+    """A class whose dark images come before its bright ones."""
+    rng = np.random.default_rng(3)
+    return ArraySource({"class 0": np.concatenate([blobs(rng, center=c, count=count) for c in (0.25, 0.75)])})
+
+
+def test_a_sorted_class_does_not_start_in_its_first_images() -> None:
+    """Of two kinds, the first images are of one; a start in both finds both, one in the first kind alone may not."""
+    source = two_kinds(count=200)
+    in_order, shuffled = (
+        prototypes(D4M(ipc=8, clustering="minibatch", batch_factor=1, shuffle_buffer=buffer), 0, source)
+        for buffer in (1, 1024)
+    )
+    bright = [int((centers.mean(axis=(1, 2, 3)) > 0.5).sum()) for centers in (in_order, shuffled)]
+    assert bright[0] <= 1
+    assert 3 <= bright[1] <= 5
+
+
+def test_streamed_prototypes_are_the_same_however_many_latents_come_at_a_time() -> None:
+    source = two_kinds(count=30)
+    method = D4M(ipc=3, clustering="minibatch", batch_factor=2, shuffle_buffer=16, strength=0)
+    one, some, all_at_once = (
+        next(e.images for e in method.distill(method.units(source), source, models) if isinstance(e, DistilledImages))
+        for models in (dataclasses.replace(gaussian_models(), codec_bucket=bucket) for bucket in (1, 7, 100))
+    )
+    np.testing.assert_array_equal(one, some)
+    np.testing.assert_array_equal(one, all_at_once)
+
+
+def test_a_buffer_of_one_keeps_the_order_of_the_source() -> None:
+    source = two_kinds(count=30)
+    real = BlockCodec().encode(next(source.images(0, size=16, fit="crop", batch=100))).reshape(60, -1)
+    expected = MiniBatchKMeans(4, batch_size=8, n_init="auto", random_state=small_seed(0, "class 0", "k-means"))
+    for first in range(0, 60, 8):
+        expected.partial_fit(real[first : first + 8])
+    method = D4M(ipc=4, clustering="minibatch", batch_factor=2, shuffle_buffer=1)
+    np.testing.assert_allclose(prototypes(method, 0, source).reshape(4, -1), expected.cluster_centers_, atol=1e-5)
+
+
+def test_a_buffer_beyond_the_scratch_memory_is_refused_with_a_way_out() -> None:
+    method = D4M(ipc=1, clustering="minibatch", shuffle_buffer=50, scratch_bytes=49 * 192)
+    with pytest.raises(ConfigError, match=r"50 latents at a time take 9,600 bytes(.|\n)*lower shuffle_buffer"):
+        method.check(two_kinds(count=30), gaussian_models())
+    dataclasses.replace(method, shuffle_buffer=49).check(two_kinds(count=30), gaussian_models())
 
 
 def test_strength_1_gives_the_class_distribution_whatever_the_prototype() -> None:
@@ -94,6 +144,38 @@ def test_the_faithful_preset_makes_the_official_36_network_calls() -> None:
     list(method.distill(method.units(source), source, dataclasses.replace(models, denoiser=recorded)))
     assert len(recorded.times) == 36
     assert method.guidance_scale == 8.0
+
+
+def test_the_faithful_preset_has_the_releases_numbers() -> None:
+    method = D4M.faithful(ipc=10)
+    assert (method.num_steps, method.strength, method.guidance_scale) == (50, 0.7, 8.0)
+    assert (method.sampler, method.guidance_interval, method.guided_channels) == ("pndm-img2img", (0.0, 1.0), None)
+    assert (method.clustering, method.batch_factor, method.shuffle_buffer) == ("minibatch", 1, 1024)
+    assert (method.condition, method.sample_posterior, method.fit) == ("class", True, "squash")
+    assert method.negative_prompt == "cartoon, anime, painting"
+
+
+@pytest.mark.parametrize("condition", ["class", "none"])
+def test_guidance_leads_away_from_the_negative_prompt(source: ArraySource, condition: Literal["class", "none"]) -> None:
+    models = text_models(bucket=3)
+    assert isinstance(models.denoiser, PromptedDenoiser)
+    method = D4M(ipc=1, num_steps=5, negative_prompt="cartoon", condition=condition)
+    made = [e for e in method.distill(method.units(source), source, models) if isinstance(e, DistilledImages)]
+    led = tuple(source.class_names) if condition == "class" else ("",) * 3
+    assert set(models.denoiser.prompts) == {(*led, *("cartoon",) * 3)}
+    assert {row["negative_prompt"] for unit in made for row in unit.rows} == {"cartoon"}
+
+
+def test_a_negative_prompt_that_nothing_can_read_is_left_out_and_every_row_says_so(source: ArraySource) -> None:
+    plain, asked = D4M(ipc=1, num_steps=5), D4M(ipc=1, num_steps=5, negative_prompt="cartoon")
+    units = [
+        [e for e in method.distill(method.units(source), source, gaussian_models()) if isinstance(e, DistilledImages)]
+        for method in (plain, asked)
+    ]
+    for one, other in zip(*units, strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+        assert [row.get("note") for row in one.rows] == [None]
+        assert [row.get("note") for row in other.rows] == [NOT_READ]
 
 
 def test_progress_is_yielded_after_every_step(source: ArraySource) -> None:

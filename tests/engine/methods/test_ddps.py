@@ -100,11 +100,18 @@ def test_every_image_says_that_it_is_a_reconstruction(source: ArraySource) -> No
     assert "RECONSTRUCTION" in str(DDPS.__doc__).upper()
 
 
+def test_every_image_says_of_which_block_the_features_were(source: ArraySource) -> None:
+    models = gaussian_models()
+    models.features.block = 3  # type: ignore[misc]
+    rows = [row for unit in units(DDPS(ipc=1, **QUICK), source, models) for row in unit.rows]
+    assert [row["features_block"] for row in rows] == [3, 3]
+
+
 def test_faithful_has_the_numbers_of_what_it_is_made_of() -> None:
     method = DDPS.faithful(ipc=10)
     assert (method.num_draws, method.time_range, method.times) == (100, (0.1, 0.7), "uniform")
     assert (method.windows_per_image, method.windows_per_class, method.clusters) == (5, 1000, 32)
-    assert (method.feature_time, method.feature_draws) == (161, 8)
+    assert (method.feature_time, method.feature_draws, method.window_side) == (161, 8, 0.5)
 
 
 def test_nothing_is_decoded(source: ArraySource) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from limbeck.errors import ConfigError
-from limbeck.methods import make_method
+from limbeck.methods import METHODS, make_method
 from limbeck.methods.d4m import D4M
 
 
@@ -72,3 +75,10 @@ def test_settings_of_pixels_that_cannot_work_are_refused_at_once(settings: dict[
     (name,) = settings
     with pytest.raises(ConfigError, match=name):
         make_method("lgm", ipc=1, settings=settings)
+
+
+def test_every_method_is_in_the_contract_that_none_imports_another() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (apart,) = (contract for contract in contracts if contract["type"] == "independence")
+    assert apart["modules"] == sorted(kind.__module__ for kind in METHODS.values())

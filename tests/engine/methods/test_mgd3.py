@@ -93,7 +93,7 @@ def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, objec
 def test_the_faithful_preset_has_the_papers_numbers() -> None:
     method = MGD3.faithful(ipc=10)
     assert (method.num_steps, method.guidance_scale, method.mode_scale, method.stop) == (50, 4.0, 0.1, 25)
-    assert (method.sampling, method.variance) == ("ddpm", "learned")
+    assert (method.sampling, method.variance, method.guided_channels) == ("ddpm", "learned", 3)
 
 
 def test_a_network_that_says_it_has_no_learned_sigma_is_refused_before_anything_runs(source: ArraySource) -> None:

@@ -102,6 +102,13 @@ def test_a_padded_crop_is_shown_at_the_size_of_a_patch_amid_black(source: ArrayS
     assert not crops[:, :, ~inside].any()
 
 
+def test_the_faithful_preset_has_the_releases_numbers() -> None:
+    method = RDED.faithful(ipc=10)
+    assert (method.candidates, method.crops, method.scale) == (300, 5, (0.08, 1.0))
+    assert (method.padded, method.order, method.fit) == (True, "strided", "crop")
+    assert method.parts is None, "2, and 1 up to 64 pixels"
+
+
 def test_the_faithful_composition_is_no_prefix_but_has_the_same_crops(source: ArraySource) -> None:
     near = dataclasses.replace(RDED.faithful(ipc=2), parts=2, order="consecutive")
     apart = dataclasses.replace(near, order="strided")

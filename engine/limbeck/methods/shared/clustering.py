@@ -62,45 +62,66 @@ class FullKMeans:
 
 
 class StreamedKMeans:
-    """Mini-batch k-means (Sculley 2010) over latents that are never held all at once.
+    """Mini-batch k-means (Sculley 2010) over latents that are never held all at once, in a drawn order.
+
+    Latents often come sorted, by name or by content, and the start is chosen among the first of them. So `buffer` are
+    held, and the next one is drawn from these. The order depends on that number and on `shuffle` alone, not on how many
+    latents come at a time.
 
     Args:
         clusters: How many centers.
         chunk: Latents in one mini-batch, at least `clusters`. What is left at the end is a smaller one.
+        buffer: Latents among which the next one is drawn; as many as come make every order as likely, 1 keeps theirs.
         seed: Fixes the start, which is chosen among the first mini-batch.
+        shuffle: Draws the order.
     """
 
-    def __init__(self, clusters: int, *, chunk: int, seed: int) -> None:
+    def __init__(self, clusters: int, *, chunk: int, buffer: int, seed: int, shuffle: np.random.Generator) -> None:
         """Start with nothing."""
         from sklearn.cluster import MiniBatchKMeans
 
         self._chunk = chunk
+        self._buffer = buffer
+        self._shuffle = shuffle
         self._fitted = MiniBatchKMeans(clusters, batch_size=chunk, n_init="auto", random_state=seed)
-        self._held: Array | None = None
+        self._waiting: list[Array] = []
+        self._drawn: list[Array] = []
 
     def add(self, latents: Latents) -> None:
-        points = _flat(latents) if self._held is None else np.concatenate([self._held, _flat(latents)])
-        while len(points) >= self._chunk:
-            self._fit(points[: self._chunk])
-            points = points[self._chunk :]
-        self._held = points
+        for point in _flat(latents):
+            # a copy: a row alone would keep its whole batch
+            self._waiting.append(point.copy())
+            if len(self._waiting) > self._buffer:
+                self._draw(int(self._shuffle.integers(self._buffer)))
 
     def centers(self) -> Array:
-        if self._held is not None and len(self._held):
-            self._fit(self._held)
-            self._held = None
+        while self._waiting:
+            self._draw(int(self._shuffle.integers(len(self._waiting))))
+        if self._drawn:
+            self._fit()
         return np.asarray(self._fitted.cluster_centers_, np.float32)
 
-    def _fit(self, points: Array) -> None:
+    def _draw(self, place: int) -> None:
+        """Take the latent at `place`, and the last one comes there."""
+        last = self._waiting.pop()
+        if place < len(self._waiting):
+            last, self._waiting[place] = self._waiting[place], last
+        self._drawn.append(last)
+        if len(self._drawn) == self._chunk:
+            self._fit()
+
+    def _fit(self) -> None:
         with _one_thread():
-            self._fitted.partial_fit(points)
+            self._fitted.partial_fit(np.stack(self._drawn))
+        self._drawn = []
 
 
 @cache
 def warm_up() -> None:
     """Cluster some points, so that libraries are loaded and have their buffers: 30 to 60 MiB, once a process."""
     points = np.random.default_rng(0).standard_normal((256, 1024), dtype=np.float32)
-    for clusters in (FullKMeans(8, seed=0), StreamedKMeans(8, chunk=64, seed=0)):
+    streamed = StreamedKMeans(8, chunk=64, buffer=1, seed=0, shuffle=np.random.default_rng(0))
+    for clusters in (FullKMeans(8, seed=0), streamed):
         clusters.add(points)
         clusters.centers()
 

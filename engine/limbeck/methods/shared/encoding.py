@@ -20,6 +20,7 @@ def encoded(
     fit: Fit,
     batch: int | None = None,
     posterior_seed: int | None = None,
+    tiles: int = 1,
 ) -> Iterator[Latents]:
     """Batches of latents of the class's images, in the source's order.
 
@@ -31,10 +32,13 @@ def encoded(
         batch: Images at a time; None is what the codec takes in one call.
         posterior_seed: Draw each latent from the codec's posterior, by this seed, class and position; None takes the
             posterior's mean.
+        tiles: Latents of the tiles of mosaics of so many a side, those of one image one after another, each encoded at
+            the full size.
     """
     name = source.class_names[class_id]
     index = 0
-    for images in source.images(class_id, size=models.image_size, fit=fit, batch=batch or models.images_at_a_time):
+    batch = batch or models.images_at_a_time
+    for images in source.images(class_id, size=models.image_size, fit=fit, batch=batch, tiles=tiles):
         if posterior_seed is None:
             yield models.codec.encode(images)
         else:

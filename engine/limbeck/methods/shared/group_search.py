@@ -6,7 +6,7 @@ drawn again. So the result does not depend on how many groups were held at a tim
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from limbeck.arrays import Array
 from limbeck.errors import ConfigError
+from limbeck.methods.base import Progress
 from limbeck_kernels.group_sampling import group_distances
 
 Skew: TypeAlias = Literal["samples", "features"]
@@ -35,7 +36,9 @@ class GroupSearch:
         dimensions: Of a sample.
         num_groups: How many groups are compared.
         skew: Over which axis the skew is taken; see `D3HR.skew`.
-        skew_weight: Of the skew in the distance.
+        mean_weight: Of the mean in the distance.
+        std_weight: Of the spread in it.
+        skew_weight: Of the skew in it.
         scratch_bytes: The most that the groups that are judged together take.
 
     Raises:
@@ -46,6 +49,8 @@ class GroupSearch:
     dimensions: int
     num_groups: int
     skew: Skew = "samples"
+    mean_weight: float = 1.0
+    std_weight: float = 1.0
     skew_weight: float = 0.5
     scratch_bytes: int = 64 * 2**20
 
@@ -61,8 +66,18 @@ class GroupSearch:
     def _group_nbytes(self) -> int:
         return self.samples * self.dimensions * _BYTES_PER_ELEMENT
 
-    def best(self, stream: Stream, mean: Vector, std: Vector) -> Array:
-        """The group nearest to N(mean, std^2), shape (samples, dimensions), float32; the earliest of equals."""
+    def best(self, stream: Stream, mean: Vector, std: Vector, *, stage: str) -> Generator[Progress, None, Array]:
+        """Search, with the groups that are done as events, whenever those that are judged together are.
+
+        Args:
+            stream: Of each group.
+            mean: Of the class, shape (dimensions,).
+            std: Of the class, shape (dimensions,).
+            stage: What the events call it.
+
+        Returns:
+            The group nearest to N(mean, std^2), shape (samples, dimensions), float32; the earliest of equals.
+        """
         chunk = max(1, self.scratch_bytes // self._group_nbytes)
         best_index, best_distance = 0, np.inf
         for start in range(0, self.num_groups, chunk):
@@ -71,6 +86,7 @@ class GroupSearch:
             nearest = int(np.argmin(distances))
             if distances[nearest] < best_distance:
                 best_index, best_distance = indices[nearest], distances[nearest]
+            yield Progress(stage, indices.stop, self.num_groups)
         return _placed(self._standard(stream(best_index)), mean, std)
 
     def _standard(self, rng: np.random.Generator) -> Array:
@@ -78,10 +94,15 @@ class GroupSearch:
 
     def _distances(self, standard: Array, mean: Vector, std: Vector) -> Vector:
         if self.samples == 1:  # no spread and no skew over one sample
-            distances = np.linalg.norm(standard[:, 0] * std, axis=1)
+            distances = self.mean_weight * np.linalg.norm(standard[:, 0] * std, axis=1)
         else:
-            weight = self.skew_weight if self.skew == "samples" else 0.0
-            distances = group_distances(standard, std[None], skew_weight=weight)[0]
+            distances = group_distances(
+                standard,
+                std[None],
+                mean_weight=self.mean_weight,
+                std_weight=self.std_weight,
+                skew_weight=self.skew_weight if self.skew == "samples" else 0.0,
+            )[0]
         if self.skew == "features":
             distances = distances + self.skew_weight * np.linalg.norm(_feature_skew(standard, mean, std), axis=1)
         return np.asarray(distances, np.float64)
@@ -98,6 +119,11 @@ def exact_group(rng: np.random.Generator, samples: int, mean: Vector, std: Vecto
         standard -= standard.mean(axis=0)
         standard /= standard.std(axis=0, ddof=1)
     return _placed(standard, mean, std)
+
+
+def exact_group_nbytes(samples: int, dimensions: int) -> int:
+    """What `exact_group` holds at most, in bytes: three float64 arrays of its shape, and some vectors."""
+    return 8 * dimensions * (3 * samples + 4)
 
 
 def _placed(standard: NDArray[np.floating], mean: Vector, std: Vector) -> Array:

@@ -19,6 +19,7 @@ from limbeck.arrays import ClassIds, Images
 from limbeck.data.base import Fit
 from limbeck.errors import ConfigError
 from limbeck.methods.base import State
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.randomness import generator
 from limbeck_kernels.adam import Adam
 from limbeck_kernels.augment import Crop, crops, crops_adjoint, random_crop
@@ -78,9 +79,7 @@ class PixelSettings:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for name in ("ipc", "num_steps", "first_side", "extend_every", "augs_per_batch", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        refuse_below_one(self, "ipc", "num_steps", "first_side", "extend_every", "augs_per_batch", "checkpoint_every")
         if self.image_side is not None and self.image_side < 1:
             raise ConfigError(f"image_side must be at least 1, got {self.image_side}")
         if not self.learning_rate > 0:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Protocol, runtime_checkable
 
 from limbeck.diffusion.base import Condition, Conditioning
 from limbeck.errors import ConfigError
 from limbeck.methods.shared.generation import Start
+from limbeck.models import Models
 
 
 @runtime_checkable
@@ -42,6 +43,22 @@ class AwayFrom:
 
     def null(self, batch: int) -> Condition:
         return self.inner.of_prompts([self.negative] * batch)
+
+
+def away_from(models: Models, negative: str | None) -> Models:
+    """Models whose guidance leads away from a negative prompt, or as they are where it is None.
+
+    Raises:
+        ConfigError: The conditioning knows classes alone.
+    """
+    if negative is None:
+        return models
+    return replace(models, conditioning=AwayFrom(prompting(models.conditioning), negative))
+
+
+def takes_prompts(conditioning: Conditioning) -> bool:
+    """Whether the denoiser is told in text."""
+    return isinstance(conditioning, PromptConditioning)
 
 
 def prompting(conditioning: Conditioning) -> PromptConditioning:

@@ -23,11 +23,11 @@ from limbeck.diffusion.base import Condition, Denoiser
 from limbeck.diffusion.guidance import Guided
 from limbeck.diffusion.samplers import NoiseSource, Sampler
 from limbeck.diffusion.schedule import NoiseSchedule
-from limbeck.errors import ConfigError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
 from limbeck.methods.shared.by_class import one_unit_a_class
 from limbeck.methods.shared.generation import Generation, Start
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.models import GENERATING, Models, Part
 from limbeck.randomness import generator
 
@@ -54,9 +54,7 @@ class RespacedWalk(ABC):
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for field in ("ipc", "num_steps"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} must be at least 1, got {getattr(self, field)}")
+        refuse_below_one(self, "ipc", "num_steps")
 
     @abstractmethod
     def starts(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:

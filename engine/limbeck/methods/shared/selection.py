@@ -21,6 +21,7 @@ from limbeck.errors import ConfigError, EngineError
 from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
 from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.models import Models, Part
 
 
@@ -42,8 +43,7 @@ class Selection(ABC):
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        if self.ipc < 1:
-            raise ConfigError(f"ipc must be at least 1, got {self.ipc}")
+        refuse_below_one(self, "ipc")
 
     @abstractmethod
     def chosen(self, class_id: int, source: ImageSource, models: Models) -> Generator[Progress, None, Sequence[int]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image as Picture
@@ -11,6 +12,7 @@ from PIL import Image as Picture
 from limbeck.arrays import Array, Images
 from limbeck.data.base import Fit, ImageSource
 from limbeck.methods.base import Progress
+from limbeck.methods.shared.mosaic import Order, patches_of_image
 
 NBYTES = 512
 """More than a window takes, with its share of the lists it is in."""
@@ -69,6 +71,73 @@ def window_features(maps: Array, window: Window) -> Array:
     columns = _overlap(window.left, window.side, maps.shape[2])
     means: Array = np.einsum("chw,h,w->c", maps, rows, columns)
     return means
+
+
+def features_of_windows(
+    windows: Sequence[Window], means: Iterable[Progress | Sequence[tuple[int, Array]]], *, channels: int, stage: str
+) -> Generator[Progress, None, Array]:
+    """The mean features of each window, of length 1, shape (windows, channels).
+
+    Args:
+        windows: Where.
+        means: The maps of each image that has a window, and the progress of making them, which is passed on.
+        channels: Of a map.
+        stage: What the events call it.
+    """
+    places: dict[int, list[int]] = {}
+    for place, window in enumerate(windows):
+        places.setdefault(window.image, []).append(place)
+    features = np.empty((len(windows), channels), np.float32)
+    done = 0
+    for made in means:
+        if isinstance(made, Progress):
+            yield made
+            continue
+        for image, maps in made:
+            for place in places[image]:
+                mean = window_features(maps, windows[place])
+                features[place] = mean / (np.linalg.norm(mean) or 1)
+        done += len(made)
+        yield Progress(stage, done, len(places))
+    return features
+
+
+def patch_rows(
+    windows: Sequence[Window],
+    names: Sequence[str],
+    *,
+    seed: int,
+    images: int,
+    parts: int,
+    order: Order,
+    columns: Mapping[str, Sequence[object]],
+    constants: Mapping[str, object] = MappingProxyType({}),
+) -> tuple[Mapping[str, object], ...]:
+    """What a manifest says of images that are mosaics of windows: of which images they are, and where in them.
+
+    Args:
+        windows: What the images are composed of.
+        names: Of the images of the class.
+        seed: Of the method.
+        images: How many are composed.
+        parts, order: As `mosaic`.
+        columns: What else is said, of every window.
+        constants: What is said of every image.
+    """
+    rows = []
+    for index in range(images):
+        places = patches_of_image(index, images=images, parts=parts, order=order)
+        rows.append(
+            {
+                "seed": seed,
+                "index": index,
+                "source_images": [names[windows[place].image] for place in places],
+                "windows": [windows[place].box for place in places],
+                **{name: [column[place] for place in places] for name, column in columns.items()},
+                **constants,
+            }
+        )
+    return tuple(rows)
 
 
 def cut(image: Array, window: Window, size: int) -> Array:
