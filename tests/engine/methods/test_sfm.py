@@ -171,7 +171,15 @@ def test_the_presets_have_the_papers_numbers():
     for preset in (SFM.faithful(ipc=1, seed=3), LGM.faithful(ipc=1, seed=3)):
         assert (preset.seed, preset.num_steps, preset.learning_rate, preset.extend_every) == (3, 5001, 2e-3, 200)
         assert (preset.noise_mean, preset.noise_std, preset.noise_probability) == (0.5, 0.2, 0.5)
+        assert (preset.crop_scale, preset.crop_ratio, preset.flip_probability) == ((0.08, 1.0), (3 / 4, 4 / 3), 0.5)
+        assert (preset.first_side, preset.central_part, preset.correlate_colors) == (1, 0.875, True)
     assert (SFM.faithful(ipc=1).augs_per_batch, LGM.faithful(ipc=1).augs_per_batch) == (1, 10)
+    assert (LGM.faithful(ipc=1).head_std, LGM.faithful(ipc=1).real_part) == (0.01, 0.875)
+    assert SFM.faithful(ipc=1).match == "flow"
+
+
+def test_the_presets_images_are_256_for_a_backbone_of_224():
+    assert SFM.faithful(ipc=1).side(tanh_models(size=224)) == 256
 
 
 def test_a_single_class_is_refused():
