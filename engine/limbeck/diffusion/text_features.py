@@ -13,9 +13,10 @@ from limbeck.diffusion.batching import in_buckets
 from limbeck.engine import Runnable
 from limbeck.text.tokenizer import Tokenizer
 
-Pooling: TypeAlias = Literal["mean", "last"]
+Pooling: TypeAlias = Literal["mean", "last", "trained"]
 """How the states of a text's tokens become one vector: their mean, as sentence encoders are trained (MiniLM), or the
-last token's, as CLIP is. Padding counts for nothing."""
+last token's, as CLIP is; "trained" is whichever of both the text encoder was trained with. BERT's last token is [SEP],
+whose state no training of a sentence encoder looks at. Padding counts for nothing."""
 
 
 class TextFeatures:
@@ -58,6 +59,8 @@ class TextFeatures:
         run = self._engine.run
         (states,) = in_buckets(run, {"token_ids": self._tokenizer(texts)}, bucket=self._bucket).values()
         mask = self._tokenizer.mask(texts)
+        if pooling == "trained":
+            pooling = "mean" if self._tokenizer.is_bert else "last"
         return _last(states, mask) if pooling == "last" else _mean(states, mask)
 
 

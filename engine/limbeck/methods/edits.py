@@ -58,7 +58,8 @@ class EDITS:
         normalize: Scale features to unit length before the query.
         joint: How images and texts become comparable: "ridge" maps images to texts (`in_text_space`), "shared" takes
             them as they are, for a backbone and a text encoder that were trained together.
-        pooling: How the states of a caption's tokens become one vector: "mean" for MiniLM, "last" for CLIP.
+        pooling: How the states of a caption's tokens become one vector: "mean" for MiniLM, "last" for CLIP, "trained"
+            what the pack's text encoder was trained with.
         outliers: The share of each class that is left out as outliers before it is clustered, 0..0.5.
         outlier_neighbors: To how many neighbors an image's density is compared.
         k_image: Images of a cluster whose latents are averaged.
@@ -118,16 +119,22 @@ class EDITS:
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
         """The official scripts' settings, with one quirk that shapes the result: features stay unnormalized.
 
-        Products then differ by hundreds, so that each image takes one caption, often that of the longest vector instead
-        of its own. Two things are not the release's: its CLIP gives images and texts one space, for which `joint` has a
-        substitute, and its prompts are merged by DeepSeek, which is prompts=endpoint. It also fine-tunes its denoiser
-        on the captions first; a pack is taken as it is. An image without a caption, to it "unknown text", is an error.
+        Kept: products over `tau` then differ by hundreds, so that each image takes one caption, often that of the
+        longest vector instead of its own. With mini-text, where they differ by a thousand, all 165 images of the digit
+        3 take one of two captions, so that clusters are those of the images alone. Kept too are tau, k, the walk and
+        the negative prompt. Its seed is 42, for k-means and the noise.
+
+        Not kept: its features are a CLIP's, which gives images and texts one space. Here `joint` is "ridge", what a
+        pack's backbone and text encoder can always do, and the products are between captions and those that a
+        regression foretells. Texts are pooled as the pack's encoder was trained, which for CLIP is the release's. Its
+        prompts are merged by DeepSeek, which is prompts=endpoint. It fine-tunes its denoiser on the captions first; a
+        pack is taken as it is. An image without a caption, to it "unknown text", is an error.
         """
         return cls(
             ipc=ipc,
             seed=seed,
             normalize=False,
-            pooling="last",
+            pooling="trained",
             num_steps=50,
             guidance_scale=10.0,
             negative_prompt="cartoon, anime, painting",

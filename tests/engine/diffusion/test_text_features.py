@@ -14,25 +14,33 @@ from support.functions import function_engine
 from support.graphs import tensor
 
 TOKENS = 6
-IDS = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "a": 10, "red": 20, "hand": 30}
+IDS = {"[PAD]": 0, "a": 10, "red": 20, "hand": 30}
 
 
-@pytest.fixture
-def tokenizer(tmp_path: Path) -> Tokenizer:
-    """Begins with [CLS], ends with [SEP], as BERT's."""
+def tokenizer_in(folder: Path, *, start: str, end: str) -> Tokenizer:
+    """One that begins and ends a text with these, whose ids are 1 and 2."""
     tokenizers = pytest.importorskip("tokenizers", reason="a text encoder needs the extra limbeck[text]")
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(IDS, unk_token="[PAD]"))
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({start: 1, end: 2, **IDS}, unk_token="[PAD]"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    made.post_processor = tokenizers.processors.BertProcessing((end, 2), (start, 1))
     made.enable_padding(length=TOKENS)
     made.enable_truncation(TOKENS)
-    made.save(str(tmp_path / "tokenizer.json"))
-    return Tokenizer(tmp_path / "tokenizer.json", tokens=TOKENS)
+    made.save(str(folder / "tokenizer.json"))
+    return Tokenizer(folder / "tokenizer.json", tokens=TOKENS)
 
 
 @pytest.fixture
-def encoder(tokenizer: Tokenizer) -> tuple[TextFeatures, list[Any]]:
-    """With what its engine was fed."""
+def encoder(tmp_path: Path) -> tuple[TextFeatures, list[Any]]:
+    """A BERT, with what its engine was fed."""
+    return encoder_of(tokenizer_in(tmp_path, start="[CLS]", end="[SEP]"))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> TextFeatures:
+    return encoder_of(tokenizer_in(tmp_path, start="<|startoftext|>", end="<|endoftext|>"))[0]
+
+
+def encoder_of(tokenizer: Tokenizer) -> tuple[TextFeatures, list[Any]]:
     token_ids, states = tensor("token_ids", "batch", TOKENS, dtype="int64"), tensor("states", "batch", TOKENS, 2)
     engine, calls = function_engine(
         [token_ids],
@@ -49,6 +57,17 @@ def test_the_mean_is_over_tokens_that_are_no_padding(encoder: Any) -> None:
 
 def test_the_last_token_is_the_last_that_is_no_padding(encoder: Any) -> None:
     np.testing.assert_array_equal(encoder[0].features(["a red hand", ""], pooling="last"), [[2, 4], [2, 4]])
+
+
+def test_a_bert_is_pooled_as_it_was_trained_by_the_mean(encoder: Any) -> None:
+    texts = ["a red hand", "a"]
+    np.testing.assert_array_equal(
+        encoder[0].features(texts, pooling="trained"), encoder[0].features(texts, pooling="mean")
+    )
+
+
+def test_a_clip_is_pooled_as_it_was_trained_by_its_last_token(clip: TextFeatures) -> None:
+    np.testing.assert_array_equal(clip.features(["a red hand", ""], pooling="trained"), [[2, 4], [2, 4]])
 
 
 def test_what_is_too_long_is_cut_before_it_is_pooled(encoder: Any) -> None:
