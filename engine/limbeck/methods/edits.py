@@ -52,7 +52,8 @@ class EDITS:
         ipc: Images per class.
         seed: With class name and index, fixes an image.
         captions: A file with a caption of every image. "class-names" uses none: then clusters are those of the images
-            alone, and prompts are the class's.
+            alone, and prompts are the class's. Of a caption with more tokens than the text encoder takes, 77 for CLIP's
+            and 32 in mini-text, the features are those of its beginning; each image's row counts them (`captions_cut`).
         called: What captions call a class, where that is not its name; synonyms between commas: {"3": "3, three"}.
         tau: Temperature of the query.
         normalize: Scale features to unit length before the query.
@@ -65,7 +66,8 @@ class EDITS:
         k_image: Images of a cluster whose latents are averaged.
         k_text: Captions of a cluster that become its prompt.
         prompts: Who writes the prompt: "caption" takes one of the captions, a language model merges them at an
-            "endpoint" or "local" in this process.
+            "endpoint" or "local" in this process. One with more tokens than the text encoder takes is not cut: what
+            comes next takes its place, in the end the class's name.
         endpoint: Where the language model is, for prompts=endpoint.
         local_model: A GGUF file, for prompts=local.
         num_steps: Steps of the full schedule; about `strength` of them are made.
@@ -128,7 +130,8 @@ class EDITS:
         pack's backbone and text encoder can always do, and the products are between captions and those that a
         regression foretells. Texts are pooled as the pack's encoder was trained, which for CLIP is the release's. Its
         prompts are merged by DeepSeek, which is prompts=endpoint. It fine-tunes its denoiser on the captions first; a
-        pack is taken as it is. An image without a caption, to it "unknown text", is an error.
+        pack is taken as it is. It cuts captions and prompts at 77 tokens; here prompts are replaced (see `prompts`).
+        An image without a caption, to it "unknown text", is an error.
         """
         return cls(
             ipc=ipc,
@@ -211,6 +214,7 @@ class EDITS:
             name = source.class_names[class_id]
             names = source.names(class_id)
             texts = _texts(captions, name, names)
+            cut = sum(models.text.num_tokens(text) > models.text.max_tokens for text in texts)
             images = yield from self._image_features(class_id, source, models, tally)
             clusters = self._clusters(name, images, (yield from self._text_features(texts, models, tally)))
             shown = [members[: self.k_image] for members in clusters]
@@ -223,6 +227,7 @@ class EDITS:
                     "prompt": prompt.text,
                     "prompt_by": prompt.by,
                     "prompt_not": prompt.reason,
+                    "captions_cut": cut,
                     "from": [names[i] for i in members],
                 }
                 latent = np.mean([latents[i] for i in members], axis=0)

@@ -181,6 +181,20 @@ def test_captions_that_are_too_long_give_way_to_the_name(source: ArraySource, tm
         assert "the text encoder takes 12" in row["prompt_not"]
 
 
+def test_captions_that_are_cut_for_their_features_are_counted_in_the_rows_of_their_class(
+    source: ArraySource, tmp_path: Path
+) -> None:
+    lengths = {"class 0": [1, 12, 13, 20] * 3, "class 1": [12] * 12}
+    texts = [
+        (name, " ".join(["word"] * length))
+        for class_id, class_name in enumerate(source.class_names)
+        for name, length in zip(source.names(class_id), lengths[class_name], strict=True)
+    ]
+    write_captions(tmp_path / "m.jsonl", texts)
+    for event, count in zip(made(method(str(tmp_path / "m.jsonl")), source), (6, 0), strict=True):
+        assert {row["captions_cut"] for row in event.rows} == {count}
+
+
 @pytest.fixture
 def answer_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))

@@ -60,7 +60,10 @@ def refuse_writer(writer: Writer, endpoint: EndpointSettings | None, local_model
 
 @dataclass(frozen=True)
 class TextPrototypes:
-    """Writes prompts that a text encoder can take.
+    """Writes prompts that a text encoder can take whole.
+
+    A prompt that is too long gives way to the next candidate; EDITS' release cuts it at 77 tokens, of which the class's
+    name may be lost.
 
     Args:
         model: Merges captions; None leaves one of them as it is.
