@@ -68,6 +68,9 @@ class EDITS:
         prompts: Who writes the prompt: "caption" takes one of the captions, a language model merges them at an
             "endpoint" or "local" in this process. One with more tokens than the text encoder takes is not cut: what
             comes next takes its place, in the end the class's name.
+        num_words: How many of a class's most frequent words choose a caption: the one with most of them is taken, also
+            where a language model's answer is not. This choice is VLCP's (arXiv 2506.23580), with 30 words.
+        max_document_frequency: Words in a larger part of the class's captions than this do not count, 0..1. VLCP: 0.7.
         endpoint: Where the language model is, for prompts=endpoint.
         local_model: A GGUF file, for prompts=local.
         num_steps: Steps of the full schedule; about `strength` of them are made.
@@ -94,6 +97,8 @@ class EDITS:
     k_image: int = 5
     k_text: int = 5
     prompts: Writer = "caption"
+    num_words: int = 30
+    max_document_frequency: float = 0.7
     endpoint: EndpointSettings | None = None
     local_model: str = field(default="", metadata={"place": True})
     num_steps: int = 20
@@ -106,11 +111,13 @@ class EDITS:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        for name in ("ipc", "outlier_neighbors", "k_image", "k_text", "num_steps"):
+        for name in ("ipc", "outlier_neighbors", "k_image", "k_text", "num_words", "num_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.tau >= 0:
             raise ConfigError(f"tau must be at least 0, got {self.tau}")
+        if not 0 <= self.max_document_frequency <= 1:
+            raise ConfigError(f"max_document_frequency must lie in 0..1, got {self.max_document_frequency}")
         if not 0 <= self.outliers <= 0.5:
             raise ConfigError(f"outliers must lie in 0..0.5, got {self.outliers}")
         if not 0 <= self.strength <= 1:
@@ -200,7 +207,13 @@ class EDITS:
             noised=self.strength > 0,
         )
         with language_model(self.prompts, self.endpoint, self.local_model) as model:
-            writer = TextPrototypes(model, models.text.num_tokens, models.text.max_tokens)
+            writer = TextPrototypes(
+                model,
+                models.text.num_tokens,
+                models.text.max_tokens,
+                num_words=self.num_words,
+                max_document_frequency=self.max_document_frequency,
+            )
             starts = self._starts(units, source, models, writer)
             yield from generation.images(starts, models, total=len(units) * self.ipc)
 

@@ -69,11 +69,15 @@ class TextPrototypes:
         model: Merges captions; None leaves one of them as it is.
         num_tokens: How many tokens the text encoder makes of a text.
         max_tokens: How many it takes.
+        num_words: Of `frequent_words`.
+        max_document_frequency: Of `frequent_words`.
     """
 
     model: LanguageModel | None
     num_tokens: Callable[[str], int]
     max_tokens: int
+    num_words: int
+    max_document_frequency: float
 
     def of(self, class_name: str, clusters: Sequence[Sequence[str]], captions: Sequence[str]) -> Iterator[Prompt]:
         """A prompt for each cluster of a class, one after another.
@@ -86,7 +90,9 @@ class TextPrototypes:
         Raises:
             EndpointError: The language model gave no answer.
         """
-        frequent = frequent_words(captions)
+        frequent = frequent_words(
+            captions, num_words=self.num_words, max_document_frequency=self.max_document_frequency
+        )
         for merged, cluster in zip(self._merged(class_name, clusters), clusters, strict=True):
             chosen = chosen_caption(cluster, frequent)
             own: list[tuple[By, str]] = [
