@@ -32,7 +32,7 @@ from limbeck.methods.shared.clustering import warm_up
 from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
 from limbeck.methods.shared.local_awareness import Members, clusters_of, typical
 from limbeck.methods.shared.prompting import AwayFrom, condition_of, prompting
-from limbeck.methods.shared.semantic_query import fused_features, query_nbytes
+from limbeck.methods.shared.semantic_query import fused_features, query_nbytes, refuse_other_dimensions
 from limbeck.methods.shared.text_prototype import TextPrototypes, Writer, language_model, refuse_writer
 from limbeck.models import Models, Part
 from limbeck.randomness import small_seed
@@ -58,9 +58,10 @@ class EDITS:
         tau: Temperature of the query.
         normalize: Scale features to unit length before the query.
         joint: How images and texts become comparable: "ridge" maps images to texts (`in_text_space`), "shared" takes
-            them as they are, for a backbone and a text encoder that were trained together.
-        pooling: How the states of a caption's tokens become one vector: "mean" for MiniLM, "last" for CLIP, "trained"
-            what the pack's text encoder was trained with.
+            them as they are, for a backbone and a text encoder that were trained together: those of a pack from a
+            Stable Diffusion and its CLIP (`limbeck export SD clip:CLIP`), with pooling=projected.
+        pooling: How the states of a caption's tokens become one vector: "mean" for MiniLM, "last" for CLIP, "projected"
+            for a CLIP whose projection the pack has, "trained" what of these the text encoder was trained with.
         outliers: The share of each class that is left out as outliers before it is clustered, 0..0.5.
         outlier_neighbors: To how many neighbors an image's density is compared.
         k_image: Images of a cluster whose latents are averaged.
@@ -135,7 +136,8 @@ class EDITS:
 
         Not kept: its features are a CLIP's, which gives images and texts one space. Here `joint` is "ridge", what a
         pack's backbone and text encoder can always do, and the products are between captions and those that a
-        regression foretells. Texts are pooled as the pack's encoder was trained, which for CLIP is the release's. Its
+        regression foretells. With a pack from a Stable Diffusion and clip-unnormed:CLIP, joint=shared and
+        pooling=projected are the release's features, which miss the norm before CLIP's projection of images. Its
         prompts are merged by DeepSeek, which is prompts=endpoint. It fine-tunes its denoiser on the captions first; a
         pack is taken as it is. It cuts captions and prompts at 77 tokens; here prompts are replaced (see `prompts`).
         An image without a caption, to it "unknown text", is an error.
@@ -161,6 +163,9 @@ class EDITS:
         for class_id, name in enumerate(source.class_names):
             _texts(captions, name, source.names(class_id))
         prompting(models.conditioning).of_classes(source.class_names)
+        texts = models.text.width(self.pooling)
+        if self.joint == "shared":
+            refuse_other_dimensions(models.backbone.num_features, texts)
         self._guided(models)
         refuse_no_step(self._times(models), strength=self.strength, num_steps=self.num_steps)
 
@@ -178,7 +183,7 @@ class EDITS:
         """Read every image for the backbone, some for the encoder, walk each prototype down, decode it."""
         counts = class_counts(source)
         rows = self._guided(models).step_rows(self._times(models)[:-1])
-        width = models.backbone.num_features + models.text.num_features
+        width = models.backbone.num_features + models.text.width(self.pooling)
         return Work(
             class_images=counts,
             images_per_class=self.ipc,

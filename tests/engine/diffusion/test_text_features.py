@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limbeck.diffusion.text_features import TextFeatures
+from limbeck.diffusion.text_features import Pooling, TextFeatures
+from limbeck.errors import ConfigError
 from limbeck.text.tokenizer import Tokenizer
 from support.functions import function_engine
 from support.graphs import tensor
@@ -70,6 +71,22 @@ def test_a_clip_is_pooled_as_it_was_trained_by_its_last_token(clip: TextFeatures
     np.testing.assert_array_equal(clip.features(["a red hand", ""], pooling="trained"), [[2, 4], [2, 4]])
 
 
+def test_with_a_projection_a_clip_is_pooled_as_it_was_trained_by_its_last_token_projected(clip: TextFeatures) -> None:
+    matrix = np.array([[1, 0, 3], [0, 1, 1]], np.float32)
+    projecting = TextFeatures(clip._tokenizer, clip._engine, bucket=2, projection=matrix)
+    poolings: tuple[Pooling, ...] = ("mean", "last", "projected", "trained")
+    for pooling in poolings[2:]:
+        np.testing.assert_array_equal(projecting.features(["a red hand"], pooling=pooling), [[2, 4, 10]])
+    assert [projecting.width(pooling) for pooling in poolings] == [2, 2, 3, 3]
+
+
+def test_without_a_projection_it_is_refused_with_what_would_work(clip: TextFeatures) -> None:
+    for asked in (clip.width, lambda pooling: clip.features(["a"], pooling=pooling)):
+        with pytest.raises(ConfigError, match=r"pooling=projected needs a projection(.|\n)*clip:NAME"):
+            asked("projected")
+    assert clip.width("trained") == 2
+
+
 def test_what_is_too_long_is_cut_before_it_is_pooled(encoder: Any) -> None:
     """To [CLS] a red hand a [SEP]."""
     features = encoder[0].features(["a red hand a red hand"], pooling="mean")
@@ -78,7 +95,7 @@ def test_what_is_too_long_is_cut_before_it_is_pooled(encoder: Any) -> None:
 
 def test_lengths_are_of_the_whole_text_special_tokens_included(encoder: Any) -> None:
     assert [encoder[0].num_tokens(text) for text in ("", "a red hand", "a red hand a red hand")] == [2, 5, 8]
-    assert (encoder[0].max_tokens, encoder[0].num_features) == (6, 2)
+    assert (encoder[0].max_tokens, encoder[0].width("mean")) == (6, 2)
 
 
 def test_texts_are_asked_in_buckets_and_equal_ones_once(encoder: Any) -> None:
