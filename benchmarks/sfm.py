@@ -1,8 +1,10 @@
 """Statistical flow matching beside linear gradient matching: time per step, memory, and what a linear probe learns.
 
-    python benchmarks/sfm.py examples/data/sign_digits --pack mini --steps 400 --out benchmarks/results/sfm.json
+    python benchmarks/sfm.py examples/data/sign_digits --steps 400 --work W --out benchmarks/results/sfm.json
 
-Each contestant distills in a process of its own, one after another, from the same pack and data at one image a class.
+Each contestant distills in a process of its own, one after another, from the same pack and the training split, at one
+image a class. Those that are timed run `--timed-steps` at full resolution: the record has a step's time, how long
+`PUBLISHED_STEPS` would take, the wall time of the run that was made, and its peak memory; `--only-timed` stops there.
 Then a linear probe is trained on views of each distilled set (random crops and mirrors, as in LGM's protocol), and
 on views of random real images, of the real image nearest to its class's mean feature, and on all real images; all are
 tested on the test images as they are. The paper claims that SFM is 4 times faster than LGM and takes a tenth of memory.
@@ -19,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.harness.figures import spread
 from benchmarks.harness.machine import provenance
+from benchmarks.harness.tables import table
 
 from limbeck.arrays import Features, Images
 from limbeck.backbone import GradientBackbone, open_gradient
@@ -27,7 +31,7 @@ from limbeck.backends.onnxruntime import OnnxRuntime
 from limbeck.data.source import open_source
 from limbeck.data.stored import StoredSource
 from limbeck.linear_head import fit_head
-from limbeck.memory.process import PeakMeter, usage
+from limbeck.memory.process import PeakMeter, peak_resident_nbytes, usage
 from limbeck.methods.base import NO_STATES, Checkpoint, DistilledImages, Progress
 from limbeck.methods.lgm import LGM
 from limbeck.methods.sfm import SFM
@@ -39,6 +43,9 @@ from limbeck_kernels.augment import central_crop, crops, random_crop
 
 VIEWS = 20
 RANDOM_SETS = 3
+PUBLISHED_STEPS = 5000
+TIMED = ", timed"
+"""Ends the name of a contestant that is timed only."""
 
 
 def contestants(steps: int, timed_steps: int) -> dict[str, PixelMatching]:
@@ -49,16 +56,16 @@ def contestants(steps: int, timed_steps: int) -> dict[str, PixelMatching]:
         "ipc": 1,
         "num_steps": steps,
         "extend_every": extend,
-        "learning_rate": 2e-3 * 5000 / steps,
+        "learning_rate": 2e-3 * PUBLISHED_STEPS / steps,
         "checkpoint_every": 10,
     }
     timed: dict[str, Any] = {"ipc": 1, "num_steps": timed_steps, "first_side": 256, "golden_head": False}
     return {
         "sfm": SFM(**whole),
         "lgm, 1 view": LGM(**whole, augs_per_batch=1),
-        "sfm, timed": SFM(**timed),
-        "lgm, 3 views, timed": LGM(**timed, augs_per_batch=3),
-        "lgm, 10 views, timed": LGM(**timed),
+        f"sfm{TIMED}": SFM(**timed),
+        f"lgm, 3 views{TIMED}": LGM(**timed, augs_per_batch=3),
+        f"lgm, 10 views{TIMED}": LGM(**timed),
     }
 
 
@@ -67,33 +74,55 @@ def distill(method: PixelMatching, pack: Pack, source: StoredSource, out: Path, 
     kept = out.with_suffix(".checkpoint.npz")
     resume = {0: dict(np.load(kept))} if kept.exists() else NO_STATES
     base = usage().private_nbytes
-    seconds, cpu_seconds = [], []
+    begun, walls, cpus, before_steps = time.perf_counter(), [], [], 0
     with open_gradient(pack, OnnxRuntime(threads=threads), bucket=bucket) as backbone, PeakMeter() as meter:
         models = Models(image_size=backbone.image_size, bucket=bucket, engines={}, backbone=backbone)
-        wall, cpu, done = time.perf_counter(), time.process_time(), 0
+        done = 0
         for event in method.distill(method.units(source), source, models, resume=resume):
             if isinstance(event, Checkpoint):
                 np.savez(kept, **event.state)
             if isinstance(event, Progress) and event.stage == "distill" and event.done > done:
-                now = time.perf_counter(), time.process_time()
-                if done:  # engines are loaded in the first step
-                    seconds.append(now[0] - wall)
-                    cpu_seconds.append(now[1] - cpu)
-                else:
+                if not done:
+                    before_steps = meter.peak.private_nbytes
                     meter.restart()
-                wall, cpu, done = *now, event.done
-                print(f"{method.name} {done} {seconds[-1:]}", file=sys.stderr, flush=True)
+                walls.append(time.perf_counter())
+                cpus.append(time.process_time())
+                done = event.done
+                print(f"{method.name} {done} {np.diff(walls[-2:])}", file=sys.stderr, flush=True)
             if isinstance(event, DistilledImages):
-                figures = {
+                peak = meter.peak.private_nbytes
+                figures = times(walls, cpus, begun=begun, ended=time.perf_counter()) | {
+                    "resumed": bool(resume),
                     "steps": method.num_steps,
                     "views_per_step": method.augs_per_batch * len(event.images),
-                    "seconds_per_step": float(np.median(seconds)),
-                    "cpu_seconds_per_step": float(np.median(cpu_seconds)),
-                    "peak_private_mib": (meter.peak.private_nbytes - base) / 2**20,
+                    "real_images": sum(len(source.names(class_id)) for class_id in range(len(source.class_names))),
+                    "peak_private_mib": (peak - base) / 2**20,
+                    "peak_private_mib_whole_run": (max(peak, before_steps) - base) / 2**20,
+                    "peak_resident_mib_whole_run": peak_resident_nbytes() / 2**20,
                     "first_loss": float(event.arrays["loss"][:5].mean()),
                     "last_loss": float(event.arrays["loss"][-20:].mean()),
                 }
                 np.savez(out, images=event.images, loss=event.arrays["loss"], figures=json.dumps(figures))
+
+
+def times(walls: list[float], cpus: list[float], *, begun: float, ended: float) -> dict[str, float]:
+    """Seconds of a step and of a whole run, from the clocks at the end of each step that this process made.
+
+    What comes before the first step and the step itself, in which engines are loaded, are one figure: the methods
+    differ in when they read the real images. A run of `PUBLISHED_STEPS` is that figure and the steps that remain at the
+    median; what follows the last step, writing the images, is in the measured run only.
+    """
+    seconds = spread(np.diff(walls).tolist())
+    to_first = walls[0] - begun
+    return {
+        "seconds_per_step": seconds.median,
+        "seconds_per_step_lower": seconds.lower,
+        "seconds_per_step_upper": seconds.upper,
+        "cpu_seconds_per_step": float(np.median(np.diff(cpus))),
+        "seconds_to_first_step": to_first,
+        "seconds_of_published_steps": to_first + (PUBLISHED_STEPS - 1) * seconds.median,
+        "seconds_of_this_run": ended - begun,
+    }
 
 
 def probe(backbone: GradientBackbone, train: Images, test: tuple[Features, Any]) -> float:
@@ -167,10 +196,12 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="a folder with train and test")
     parser.add_argument("--pack", default="mini")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--timed-steps", type=int, default=4)
+    parser.add_argument("--timed-steps", type=int, default=4, help="of each that is timed, at least 2")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bucket", type=int, default=10)
-    parser.add_argument("--only", nargs="*", help="contestants, none for the real images alone; all if not given")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", nargs="*", help="contestants, none for the real images alone; all if not given")
+    which.add_argument("--only-timed", action="store_true", help="those that are timed, and no probe")
     parser.add_argument("--work", type=Path, required=True, help="where images are kept")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -178,25 +209,27 @@ def main() -> None:
     pack, methods = Pack.open(options.pack), contestants(options.steps, options.timed_steps)
     files = {name: options.work / f"{name.replace(', ', '-').replace(' ', '_')}.npz" for name in methods}
     if options.child:
-        # a step costs the same however many real images there are
-        source = open_source(options.data / ("test" if "timed" in options.child else "train"))
+        source = open_source(options.data / "train")
         distill(methods[options.child], pack, source, files[options.child], options.threads, options.bucket)
         return
     options.work.mkdir(parents=True, exist_ok=True)
-    for name in methods if options.only is None else options.only:
+    settings = {"pack": pack.manifest.name, "threads": options.threads, "bucket": options.bucket, "ipc": 1}
+    record = {"claim": "sfm"} | provenance() | {"settings": settings, "contestants": {}}
+    chosen = list(methods) if options.only is None else options.only
+    for name in [name for name in chosen if name.endswith(TIMED)] if options.only_timed else chosen:
         if not files[name].exists():
             subprocess.run([sys.executable, __file__, *sys.argv[1:], "--child", name], check=True)
-    record = provenance() | {"pack": pack.manifest.name, "threads": options.threads, "contestants": {}}
     sets = {}
     for name, path in files.items():
         if path.exists():
             kept = np.load(path)
             record["contestants"][name] = json.loads(str(kept["figures"]))
-            if "timed" not in name:
+            if not name.endswith(TIMED):
                 sets[name] = kept["images"]
-    record["probe_accuracy"] = evaluate(pack, options.data, sets, options.work / "baselines.npz", options.threads)
+    if not options.only_timed:
+        record["probe_accuracy"] = evaluate(pack, options.data, sets, options.work / "baselines.npz", options.threads)
     options.out.write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps(record, indent=1))
+    print(table(record))
 
 
 if __name__ == "__main__":

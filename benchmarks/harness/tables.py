@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.harness.figures import gflops, spread
 from benchmarks.harness.machine import ROOT
 from benchmarks.harness.server_table import server_table
+from benchmarks.harness.sfm_table import sfm_table
 
 PAGE = ROOT / "docs/benchmarks.md"
 RESULTS = ROOT / "benchmarks/results"
@@ -46,6 +47,8 @@ def table(result: Record) -> str:
         return _head(result) + _whole_processes(result) + _failures(result)
     if result["claim"] == "server":
         return _head(result) + server_table(result)
+    if result["claim"] == "sfm":
+        return _head(result) + sfm_table(result)
     if result["claim"] == "profile":
         return _head(result) + _profile(result)
     parts = [_head(result), _ceiling_line(result)]

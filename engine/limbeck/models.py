@@ -30,7 +30,7 @@ from limbeck.diffusion.features import DiffusionFeatures
 from limbeck.diffusion.pack_check import check_backbone, check_codec, check_denoiser, check_features
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.diffusion.step_cache import StepCache
-from limbeck.diffusion.text_features import Pooling, TextFeatures
+from limbeck.diffusion.text_features import Pooling, TextFeatures, text_projection_of
 from limbeck.errors import ConfigError, EngineError, PackError
 from limbeck.memory.planner import Layout, codec_bucket
 from limbeck.memory.residency import Residency
@@ -83,9 +83,8 @@ class FeatureMaps(Protocol):
 class TextBackbone(Protocol):
     """A frozen feature network of texts: the part `text`."""
 
-    @property
-    def num_features(self) -> int:
-        """Dimensions of a vector."""
+    def width(self, pooling: Pooling) -> int:
+        """Dimensions of a vector; known before a network has run. `ConfigError` for a pooling that cannot be had."""
         ...
 
     @property
@@ -238,7 +237,9 @@ def open_models(
                 )
             if "text" in needs and isinstance(info.denoiser, UnetInfo):
                 tokenizer = tokenizer_of(pack, info.denoiser)
-                parts["text"] = TextFeatures(tokenizer, engines["text_encoder"], bucket=bucket)
+                parts["text"] = TextFeatures(
+                    tokenizer, engines["text_encoder"], bucket=bucket, projection=text_projection_of(pack)
+                )
             if layout and len(layout.groups) > 1:
                 parts["prepare"] = denoiser.prepare
         if "codec" in needs and info.codec:

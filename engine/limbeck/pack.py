@@ -9,6 +9,7 @@
       vae_decoder/model.onnx                  role `decoder`
       backbone/model.onnx                     role `backbone`
       backbone/gradient.onnx                  role `gradient`, and `flow_gradient` beside it: on the backbone's weights
+      backbone/text_projection.npy            of a CLIP: states of texts to the space of the backbone's features
 
 A UNet has instead:
 
@@ -178,6 +179,8 @@ class PackManifest(Strict):
         used = [name for entry in self.graphs.values() for name in (entry.file, *entry.external)]
         if self.denoiser is not None:
             used += self.denoiser.files
+        if self.backbone is not None:
+            used += self.backbone.files
         for name in used:
             if name not in self.files:
                 raise ValueError(f"it uses {name} but does not list its digest in files")

@@ -147,7 +147,11 @@ class CodecInfo(Strict):
 
 
 class BackboneInfo(Strict):
-    """A feature network: input `(pixels - mean) / std` on pixels in [0, 1], resized to `image_size` squared."""
+    """A feature network: input `(pixels - mean) / std` on pixels in [0, 1], resized to `image_size` squared.
+
+    `text_projection` is there where the denoiser's text encoder was trained together with it: a matrix (states,
+    features) in NumPy's format, that leads the state of a text's last token to the space of its features (CLIP).
+    """
 
     name: str
     image_size: Count
@@ -155,3 +159,9 @@ class BackboneInfo(Strict):
     std: tuple[Spread, Spread, Spread]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     features: Count
+    text_projection: PackPath | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What it needs beside graphs."""
+        return (self.text_projection,) if self.text_projection else ()

@@ -31,20 +31,23 @@ class Crop:
     mirrored: bool = False
 
 
-def random_crop(rng: np.random.Generator, *, scale: tuple[float, float], ratio: tuple[float, float]) -> Crop:
-    """A crop of random size and place, mirrored with probability 1/2, as torchvision's RandomResizedCrop.
+def random_crop(
+    rng: np.random.Generator, *, scale: tuple[float, float], ratio: tuple[float, float], mirrored: float = 0.5
+) -> Crop:
+    """A crop of random size and place, as torchvision's RandomResizedCrop, mirrored or not.
 
     Args:
         rng: Five numbers are taken from it, whatever they are.
         scale: Least and largest part of the image's area, uniform.
         ratio: Least and largest width over height, uniform in the logarithm. A side that would be longer than the
             image is cut to it.
+        mirrored: Probability that left and right change places.
     """
     area, shape, top, left, mirror = rng.random(5)
     area = scale[0] + area * (scale[1] - scale[0])
     aspect = ratio[0] * (ratio[1] / ratio[0]) ** shape
     height, width = min(1.0, float(np.sqrt(area / aspect))), min(1.0, float(np.sqrt(area * aspect)))
-    return Crop(float(top) * (1 - height), float(left) * (1 - width), height, width, bool(mirror < 0.5))
+    return Crop(float(top) * (1 - height), float(left) * (1 - width), height, width, bool(mirror < mirrored))
 
 
 def central_crop(part: float) -> Crop:

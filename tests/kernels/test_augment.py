@@ -1,5 +1,7 @@
 """Crops against torch's `affine_grid` and `grid_sample`, and their gradient."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,3 +54,12 @@ def test_random_crops_lie_inside_the_image_and_cover_what_was_asked():
     # uniform in 0.08..1, less what a side longer than the image loses
     assert np.quantile(areas, 0.25) == pytest.approx(0.31, abs=0.03)
     assert np.mean([part.mirrored for part in parts]) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("mirrored", [0.0, 0.2, 1.0])
+def test_crops_are_mirrored_as_often_as_asked_and_lie_where_they_lay(mirrored):
+    whole = {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3)}
+    parts = [random_crop(np.random.default_rng(seed), **whole, mirrored=mirrored) for seed in range(2000)]
+    assert np.mean([part.mirrored for part in parts]) == pytest.approx(mirrored, abs=0.03 * (0 < mirrored < 1))
+    for seed, part in enumerate(parts[:20]):
+        assert replace(random_crop(np.random.default_rng(seed), **whole), mirrored=part.mirrored) == part

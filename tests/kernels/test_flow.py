@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from limbeck_kernels.flow import cosine_loss, flow, flow_loss, head_gradient, head_gradient_adjoint
+from limbeck_kernels.flow import cosine_loss, flow, flow_loss, head_gradient, head_gradient_adjoint, means_loss
 
 RNG = np.random.default_rng(0)
 CLASSES, WIDTH = 5, 7
@@ -63,6 +63,30 @@ def test_the_flows_loss_and_gradient_are_autograds():
     loss, found = flow_loss(features, membership(2), target, CLASSES - 1)
     assert loss == pytest.approx(expected.item())
     np.testing.assert_allclose(found, slope.numpy(), atol=1e-12)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("alpha", [1.0, 0.25, 0.0])
+@pytest.mark.parametrize("divisor", [CLASSES - 1, 2 * CLASSES - 1], ids=["classes", "images"])
+def test_the_loss_of_the_means_and_its_gradient_are_autograds(alpha, divisor):
+    torch = pytest.importorskip("torch")
+    mse = torch.nn.functional.mse_loss
+    features = RNG.standard_normal((2 * CLASSES, WIDTH))
+    z, real = torch.from_numpy(features).requires_grad_(), torch.from_numpy(MEANS)
+    means = z.reshape(CLASSES, 2, WIDTH).mean(1)
+    others = torch.stack([(means.sum(0) - mean) / divisor for mean in means])
+    real_others = torch.stack([real[torch.arange(CLASSES) != c].mean(0) for c in range(CLASSES)])
+    expected = alpha * mse(means, real) + (1 - alpha) * mse(others, real_others)
+    (slope,) = torch.autograd.grad(expected, z)
+    loss, found = means_loss(features, membership(2), MEANS, divisor, alpha=alpha)
+    assert loss == pytest.approx(expected.item())
+    np.testing.assert_allclose(found, slope.numpy(), atol=1e-12)
+
+
+def test_means_that_are_all_shifted_have_the_same_flow_and_yet_a_loss():
+    shifted = MEANS + 3.0
+    assert flow_loss(shifted, membership(1), flow(MEANS, CLASSES - 1), CLASSES - 1)[0] == pytest.approx(0, abs=1e-14)
+    assert means_loss(shifted, membership(1), MEANS, CLASSES - 1, alpha=0.3)[0] == pytest.approx(9)
 
 
 @pytest.fixture

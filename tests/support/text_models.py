@@ -64,7 +64,9 @@ class WordFeatures:
     """A text is the sum of its words, each a fixed random direction; a token is a word."""
 
     max_tokens: int = 12
-    num_features: int = WIDTH
+
+    def width(self, pooling: str) -> int:
+        return WIDTH
 
     def features(self, texts: Sequence[str], *, pooling: str) -> Features:
         return np.stack([sum((_direction(word) for word in text.split()), np.zeros(WIDTH)) for text in texts]).astype(

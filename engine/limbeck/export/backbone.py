@@ -3,6 +3,8 @@
     timm:NAME[@SIDE]           any image network of timm, its classifier taken off, fed images of SIDE pixels
     efficientnet-lite0:FILE    a safetensors file in lukemelas' names
     mobilenetv2:FILE           a safetensors file in tonylins' names
+    clip:NAME                  the image tower of a CLIPModel of transformers with its projection, from a folder or hub
+    clip-unnormed:NAME         the same without the norm before the projection
 
 What a pixel must be normalized with is part of the network, and goes into the manifest. NAME may be `hf-hub:ORG/REPO`
 or `local-dir:FOLDER`, whose `config.json` then says architecture and normalization.
@@ -17,6 +19,8 @@ What the features of the layouts are (timm 1.0, classifier taken off):
     vit_base_patch16_224                 768: CLS token after the last norm; MoCo-v3's ViT-B is of this layout (sin-cos
                                          positions are weights there): normalize as ImageNet, which its config must say
     efficientnet-lite0, mobilenetv2      1280: mean over the image of the last layer
+    clip                                 the CLS token after the last norm and CLIP's projection, as get_image_features
+    clip-unnormed                        the CLS token through the projection alone, as EDITS' release has it
 
 For another side than its own the positions of a ViT are resized: DINOv2's 37 x 37 become 16 x 16 with `@224`, by
 timm's bicubic interpolation with antialiasing. DINOv2's own code interpolates without it, so that features differ
@@ -27,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,6 +42,7 @@ from torch import nn
 from limbeck.backends.base import GraphSpec, TensorSpec
 from limbeck.errors import ExportError
 from limbeck.export import efficientnet_lite, mobilenet_v2
+from limbeck.export.clip import ClipImages, describe_clip, load_clip
 from limbeck.export.gradient import export_gradients
 from limbeck.export.graph import Tracing
 from limbeck.export.options import ExportOptions
@@ -50,10 +56,14 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class BackboneNetwork:
-    """A feature network, (batch, 3, size, size) to (batch, features), and what the manifest says of it."""
+    """A feature network, (batch, 3, size, size) to (batch, features), and what the manifest says of it.
+
+    `clip` is the `CLIPModel` that it is the image tower of.
+    """
 
     network: nn.Module
     info: BackboneInfo
+    clip: Any = None
 
 
 def load_backbone(kind: str, name: str, options: ExportOptions) -> BackboneNetwork:
@@ -160,6 +170,11 @@ def _timm(source: str, options: ExportOptions) -> BackboneNetwork:
     return describe_timm(network, Path(name).name, side=int(side) if side else None)
 
 
+def _clip(source: str, options: ExportOptions, *, norm: bool) -> BackboneNetwork:
+    model = load_clip(source)
+    return BackboneNetwork(ClipImages(model, norm=norm), describe_clip(model, Path(source).name), model)
+
+
 def _import_timm() -> ModuleType:
     declare_operators()
     try:
@@ -174,5 +189,7 @@ BACKBONES: Mapping[str, Callable[[str, ExportOptions], BackboneNetwork]] = {
     "timm": _timm,
     "efficientnet-lite0": _efficientnet_lite0,
     "mobilenetv2": _mobilenet_v2,
+    "clip": partial(_clip, norm=True),
+    "clip-unnormed": partial(_clip, norm=False),
 }
 """The kinds of backbone, by the prefix of their source."""

@@ -78,7 +78,7 @@ def load_diffusers(source: str) -> DiffusersSource:
     if not Path(source).is_dir() and not _HUB_ID.fullmatch(source):
         raise ExportError(
             f"'{source}' is neither a folder here nor a hub id like facebook/DiT-XL-2-256; "
-            "backbones are written timm:NAME or efficientnet-lite0:FILE"
+            "backbones are written timm:NAME, clip:NAME or efficientnet-lite0:FILE"
         )
     index = _index(source)
     if index is None:

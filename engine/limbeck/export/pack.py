@@ -37,7 +37,8 @@ def export_pack(
 
     Args:
         sources: Each a local diffusers folder or hub id (a pipeline with a DiT, or with a UNet and its CLIP or
-            BERT text encoder, or a VAE alone), or a backbone: timm:NAME, efficientnet-lite0:FILE, mobilenetv2:FILE.
+            BERT text encoder, or a VAE alone), or a backbone: timm:NAME, efficientnet-lite0:FILE, mobilenetv2:FILE,
+            clip:NAME, clip-unnormed:NAME.
             Together at most one denoiser, codec, backbone.
         out: The pack's folder. It appears whole, at the end.
         name: Of the pack; its folder's if not given.
@@ -115,6 +116,7 @@ def _check_packages() -> None:
 
 def _write_graphs(networks: Networks, folder: Path, options: ExportOptions) -> Mapping[Role, GraphEntry]:
     from limbeck.export.backbone import export_backbone
+    from limbeck.export.clip import write_text_projection
     from limbeck.export.codec import export_codec
     from limbeck.export.optimum_import import OptimumCodec, import_codec
 
@@ -130,6 +132,8 @@ def _write_graphs(networks: Networks, folder: Path, options: ExportOptions) -> M
         graphs |= export_codec(networks.codec.network, networks.codec.info, folder, options)
     if networks.backbone:
         graphs |= export_backbone(networks.backbone, folder, options)
+        if networks.backbone.info.text_projection:
+            write_text_projection(networks.backbone.clip, folder)
     return graphs
 
 

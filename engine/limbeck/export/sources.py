@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from torch import nn
 from limbeck.errors import ExportError
 from limbeck.export.backbone import BACKBONES, BackboneNetwork, load_backbone
 from limbeck.export.bert import round_to_int8
+from limbeck.export.clip import TEXT_PROJECTION, has_text_tower
 from limbeck.export.codec import describe_codec
 from limbeck.export.diffusers_source import DiffusersSource, LoadedText, load_diffusers
 from limbeck.export.dit import describe_dit
@@ -98,6 +99,7 @@ def load_networks(sources: Sequence[str], options: ExportOptions) -> Networks:
         labels |= dict.fromkeys(found, _label(source))
     if not parts:
         raise ExportError("an export needs at least one source with a DiT, a UNet, a VAE or a backbone")
+    parts = _with_text_projection(parts)
     if options.weights == "float16":
         for loaded in parts.values():
             assert not isinstance(loaded, OptimumDenoiser | OptimumCodec), "refused when it was loaded"
@@ -116,6 +118,17 @@ def load_networks(sources: Sequence[str], options: ExportOptions) -> Networks:
             f"the codec '{labels['codec']}' makes {codec.info.latent_channels}; give the codec it was trained with"
         )
     return Networks(denoiser=denoiser, codec=codec, backbone=backbone, labels=labels)
+
+
+def _with_text_projection(parts: dict[str, _Part]) -> dict[str, _Part]:
+    """Where the UNet's text encoder is the text tower of the backbone's CLIP, the pack is to have its projection."""
+    backbone, denoiser = parts.get("backbone"), parts.get("denoiser")
+    if not isinstance(backbone, BackboneNetwork) or backbone.clip is None or not isinstance(denoiser, UnetNetwork):
+        return parts
+    if not has_text_tower(backbone.clip, denoiser.text_encoder):
+        return parts
+    info = backbone.info.model_copy(update={"text_projection": TEXT_PROJECTION})
+    return parts | {"backbone": replace(backbone, info=info)}
 
 
 def _load(source: str, options: ExportOptions) -> dict[str, _Part]:

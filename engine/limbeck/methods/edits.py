@@ -32,7 +32,7 @@ from limbeck.methods.shared.clustering import warm_up
 from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
 from limbeck.methods.shared.local_awareness import Members, clusters_of, typical
 from limbeck.methods.shared.prompting import away_from, condition_of, prompting
-from limbeck.methods.shared.semantic_query import fused_features, query_nbytes
+from limbeck.methods.shared.semantic_query import fused_features, query_nbytes, refuse_other_dimensions
 from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.text_prototype import TextPrototypes, Writer, language_model, refuse_writer
 from limbeck.models import Models, Part
@@ -53,19 +53,26 @@ class EDITS:
         ipc: Images per class.
         seed: With class name and index, fixes an image.
         captions: A file with a caption of every image. "class-names" uses none: then clusters are those of the images
-            alone, and prompts are the class's.
+            alone, and prompts are the class's. Of a caption with more tokens than the text encoder takes, 77 for CLIP's
+            and 32 in mini-text, the features are those of its beginning; each image's row counts them (`captions_cut`).
         called: What captions call a class, where that is not its name; synonyms between commas: {"3": "3, three"}.
         tau: Temperature of the query.
         normalize: Scale features to unit length before the query.
         joint: How images and texts become comparable: "ridge" maps images to texts (`in_text_space`), "shared" takes
-            them as they are, for a backbone and a text encoder that were trained together.
-        pooling: How the states of a caption's tokens become one vector: "mean" for MiniLM, "last" for CLIP.
+            them as they are, for a backbone and a text encoder that were trained together: those of a pack from a
+            Stable Diffusion and its CLIP (`limbeck export SD clip:CLIP`), with pooling=projected.
+        pooling: How the states of a caption's tokens become one vector: "mean" for MiniLM, "last" for CLIP, "projected"
+            for a CLIP whose projection the pack has, "trained" what of these the text encoder was trained with.
         outliers: The share of each class that is left out as outliers before it is clustered, 0..0.5.
         outlier_neighbors: To how many neighbors an image's density is compared.
         k_image: Images of a cluster whose latents are averaged.
         k_text: Captions of a cluster that become its prompt.
         prompts: Who writes the prompt: "caption" takes one of the captions, a language model merges them at an
-            "endpoint" or "local" in this process.
+            "endpoint" or "local" in this process. One with more tokens than the text encoder takes is not cut: what
+            comes next takes its place, in the end the class's name.
+        num_words: How many of a class's most frequent words choose a caption: the one with most of them is taken, also
+            where a language model's answer is not. This choice is VLCP's (arXiv 2506.23580), with 30 words.
+        max_document_frequency: Words in a larger part of the class's captions than this do not count, 0..1. VLCP: 0.7.
         endpoint: Where the language model is, for prompts=endpoint.
         local_model: A GGUF file, for prompts=local.
         num_steps: Steps of the full schedule; about `strength` of them are made.
@@ -92,6 +99,8 @@ class EDITS:
     k_image: int = 5
     k_text: int = 5
     prompts: Writer = "caption"
+    num_words: int = 30
+    max_document_frequency: float = 0.7
     endpoint: EndpointSettings | None = None
     local_model: str = field(default="", metadata={"place": True})
     num_steps: int = 20
@@ -104,9 +113,11 @@ class EDITS:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        refuse_below_one(self, "ipc", "outlier_neighbors", "k_image", "k_text", "num_steps")
+        refuse_below_one(self, "ipc", "outlier_neighbors", "k_image", "k_text", "num_words", "num_steps")
         if not self.tau >= 0:
             raise ConfigError(f"tau must be at least 0, got {self.tau}")
+        if not 0 <= self.max_document_frequency <= 1:
+            raise ConfigError(f"max_document_frequency must lie in 0..1, got {self.max_document_frequency}")
         if not 0 <= self.outliers <= 0.5:
             raise ConfigError(f"outliers must lie in 0..0.5, got {self.outliers}")
         if not 0 <= self.strength <= 1:
@@ -117,16 +128,24 @@ class EDITS:
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
         """The official scripts' settings, with one quirk that shapes the result: features stay unnormalized.
 
-        Products then differ by hundreds, so that each image takes one caption, often that of the longest vector instead
-        of its own. Two things are not the release's: its CLIP gives images and texts one space, for which `joint` has a
-        substitute, and its prompts are merged by DeepSeek, which is prompts=endpoint. It also fine-tunes its denoiser
-        on the captions first; a pack is taken as it is. An image without a caption, to it "unknown text", is an error.
+        Kept: products over `tau` then differ by hundreds, so that each image takes one caption, often that of the
+        longest vector instead of its own. With mini-text, where they differ by a thousand, all 165 images of the digit
+        3 take one of two captions, so that clusters are those of the images alone. Kept too are tau, k, the walk and
+        the negative prompt. Its seed is 42, for k-means and the noise.
+
+        Not kept: its features are a CLIP's, which gives images and texts one space. Here `joint` is "ridge", what a
+        pack's backbone and text encoder can always do, and the products are between captions and those that a
+        regression foretells. With a pack from a Stable Diffusion and clip-unnormed:CLIP, joint=shared and
+        pooling=projected are the release's features, which miss the norm before CLIP's projection of images. Its
+        prompts are merged by DeepSeek, which is prompts=endpoint. It fine-tunes its denoiser on the captions first; a
+        pack is taken as it is. It cuts captions and prompts at 77 tokens; here prompts are replaced (see `prompts`).
+        An image without a caption, to it "unknown text", is an error.
         """
         return cls(
             ipc=ipc,
             seed=seed,
             normalize=False,
-            pooling="last",
+            pooling="trained",
             num_steps=50,
             guidance_scale=10.0,
             negative_prompt="cartoon, anime, painting",
@@ -143,6 +162,9 @@ class EDITS:
         for class_id, name in enumerate(source.class_names):
             _texts(captions, name, source.names(class_id))
         prompting(models.conditioning).of_classes(source.class_names)
+        texts = models.text.width(self.pooling)
+        if self.joint == "shared":
+            refuse_other_dimensions(models.backbone.num_features, texts)
         self._guided(models)
         refuse_no_step(self._times(models), strength=self.strength, num_steps=self.num_steps)
 
@@ -160,7 +182,7 @@ class EDITS:
         """Read every image for the backbone, some for the encoder, walk each prototype down, decode it."""
         counts = class_counts(source)
         rows = self._guided(models).step_rows(self._times(models)[:-1])
-        width = models.backbone.num_features + models.text.num_features
+        width = models.backbone.num_features + models.text.width(self.pooling)
         return Work(
             class_images=counts,
             images_per_class=self.ipc,
@@ -189,7 +211,13 @@ class EDITS:
             noised=self.strength > 0,
         )
         with language_model(self.prompts, self.endpoint, self.local_model) as model:
-            writer = TextPrototypes(model, models.text.num_tokens, models.text.max_tokens)
+            writer = TextPrototypes(
+                model,
+                models.text.num_tokens,
+                models.text.max_tokens,
+                num_words=self.num_words,
+                max_document_frequency=self.max_document_frequency,
+            )
             starts = self._starts(units, source, models, writer)
             yield from generation.images(starts, models, total=len(units) * self.ipc)
 
@@ -203,6 +231,7 @@ class EDITS:
             name = source.class_names[class_id]
             names = source.names(class_id)
             texts = _texts(captions, name, names)
+            cut = sum(models.text.num_tokens(text) > models.text.max_tokens for text in texts)
             images = yield from self._image_features(class_id, source, models, tally)
             clusters = self._clusters(name, images, (yield from self._text_features(texts, models, tally)))
             shown = [members[: self.k_image] for members in clusters]
@@ -215,6 +244,7 @@ class EDITS:
                     "prompt": prompt.text,
                     "prompt_by": prompt.by,
                     "prompt_not": prompt.reason,
+                    "captions_cut": cut,
                     "from": [names[i] for i in members],
                 }
                 latent = np.mean([latents[i] for i in members], axis=0)

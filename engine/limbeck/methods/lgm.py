@@ -40,6 +40,8 @@ class LGM(PixelMatching):
     """Linear gradient matching; the settings of the pixels are those of `PixelSettings`.
 
     Args:
+        augs_per_batch: Views of each image in a step, and for each of them one of a real image. The release has 10, and
+            3 for ImageNet-1K.
         head_std: Spread of the drawn classifier's weights. The paper's text says 1, which would saturate the softmax.
         real_part: The part of a real image's height and width, at a random place, that is cut out before it is
             augmented; 1 shows all of it, as of a synthetic one.
@@ -63,8 +65,11 @@ class LGM(PixelMatching):
         """The release's settings.
 
         Quirks kept: noise of mean 0.5, half the range of a pixel; real images cut at random to 7/8 before they are
-        augmented, synthetic ones not; 5001 steps. Not kept: as for SFM; the real batch's activations and the weights'
-        gradients, which its backward pass computes for nothing.
+        augmented, synthetic ones not; 5001 steps. augs_per_batch is 10, also for ImageNet-1K, for which the release has
+        3. Not kept: as for SFM, the golden head among it; the real batch's activations and the weights' gradients,
+        which its backward pass computes for nothing. Real images are drawn with replacement, the release's shuffled
+        loader shows each once before any again; and the 7/8 are cut out of the middle square of a photo, the release's
+        224 pixels out of all of it, its short side being 256.
         """
         return cls(ipc=ipc, seed=seed, num_steps=5001, noise_mean=0.5, real_part=0.875)
 

@@ -19,8 +19,6 @@ By = Literal["model", "caption", "name and caption", "name"]
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _LEAD_IN = re.compile(r"^[^:\n]{0,60}\b(?:caption|sentence)\b[^:\n]{0,60}:", re.IGNORECASE)
 _AROUND = " \t\n\"'“”‘’*`-•"
-_NUM_FREQUENT = 30
-_SAID_BY_ALL = 0.7
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,18 @@ def cleaned(answer: str) -> str:
     return " ".join(first.split()).strip(_AROUND)
 
 
-def frequent_words(captions: Sequence[str]) -> frozenset[str]:
-    """The words that tell a class: the 30 in most captions, without those in more than 70 % of them (VLCP,
-    arXiv 2506.23580)."""
+def frequent_words(captions: Sequence[str], *, num_words: int, max_document_frequency: float) -> frozenset[str]:
+    """The words that tell a class: those in most captions, without those in nearly all (VLCP, arXiv 2506.23580).
+
+    Args:
+        captions: Of the class.
+        num_words: How many words at most; of equally frequent ones the first by alphabet.
+        max_document_frequency: Words in a larger part of the captions than this tell nothing, 0..1.
+    """
     counts = Counter(word for caption in captions for word in _words(caption))
-    limit = _SAID_BY_ALL * len(captions)
+    limit = max_document_frequency * len(captions)
     telling = sorted((word for word, count in counts.items() if count <= limit), key=lambda word: (-counts[word], word))
-    return frozenset(telling[:_NUM_FREQUENT])
+    return frozenset(telling[:num_words])
 
 
 def chosen_caption(captions: Sequence[str], frequent: frozenset[str]) -> str:

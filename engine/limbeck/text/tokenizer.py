@@ -47,6 +47,11 @@ class Tokenizer:
                 "cut to that: export the pack again"
             )
 
+    @property
+    def is_bert(self) -> bool:
+        """Whether it is that of a BERT, MiniLM among them: the only text encoder of packs beside CLIP's."""
+        return self._tokenizer.token_to_id("[CLS]") is not None
+
     def __call__(self, prompts: Sequence[str]) -> NDArray[np.int64]:
         """Token ids, shape (prompts, tokens); a prompt that is too long is cut at its end."""
         return np.array([encoding.ids for encoding in self._tokenizer.encode_batch(list(prompts))], np.int64)

@@ -19,8 +19,8 @@ def export(
         list[str],
         typer.Argument(
             metavar="SOURCE…",
-            help="A Hugging Face id or local diffusers folder, optimum:FOLDER, timm:NAME, or efficientnet-lite0:FILE; "
-            "one or more.",
+            help="A Hugging Face id or local diffusers folder, optimum:FOLDER, timm:NAME, clip:NAME, or "
+            "efficientnet-lite0:FILE; one or more.",
             show_default=False,
         ),
     ],

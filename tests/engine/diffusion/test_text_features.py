@@ -8,31 +8,40 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limbeck.diffusion.text_features import TextFeatures
+from limbeck.diffusion.text_features import Pooling, TextFeatures
+from limbeck.errors import ConfigError
 from limbeck.text.tokenizer import Tokenizer
 from support.functions import function_engine
 from support.graphs import tensor
 
 TOKENS = 6
-IDS = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "a": 10, "red": 20, "hand": 30}
+IDS = {"[PAD]": 0, "a": 10, "red": 20, "hand": 30}
 
 
-@pytest.fixture
-def tokenizer(tmp_path: Path) -> Tokenizer:
-    """Begins with [CLS], ends with [SEP], as BERT's."""
+def tokenizer_in(folder: Path, *, start: str, end: str) -> Tokenizer:
+    """One that begins and ends a text with these, whose ids are 1 and 2."""
     tokenizers = pytest.importorskip("tokenizers", reason="a text encoder needs the extra limbeck[text]")
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(IDS, unk_token="[PAD]"))
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({start: 1, end: 2, **IDS}, unk_token="[PAD]"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    made.post_processor = tokenizers.processors.BertProcessing((end, 2), (start, 1))
     made.enable_padding(length=TOKENS)
     made.enable_truncation(TOKENS)
-    made.save(str(tmp_path / "tokenizer.json"))
-    return Tokenizer(tmp_path / "tokenizer.json", tokens=TOKENS)
+    made.save(str(folder / "tokenizer.json"))
+    return Tokenizer(folder / "tokenizer.json", tokens=TOKENS)
 
 
 @pytest.fixture
-def encoder(tokenizer: Tokenizer) -> tuple[TextFeatures, list[Any]]:
-    """With what its engine was fed."""
+def encoder(tmp_path: Path) -> tuple[TextFeatures, list[Any]]:
+    """A BERT, with what its engine was fed."""
+    return encoder_of(tokenizer_in(tmp_path, start="[CLS]", end="[SEP]"))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> TextFeatures:
+    return encoder_of(tokenizer_in(tmp_path, start="<|startoftext|>", end="<|endoftext|>"))[0]
+
+
+def encoder_of(tokenizer: Tokenizer) -> tuple[TextFeatures, list[Any]]:
     token_ids, states = tensor("token_ids", "batch", TOKENS, dtype="int64"), tensor("states", "batch", TOKENS, 2)
     engine, calls = function_engine(
         [token_ids],
@@ -51,6 +60,33 @@ def test_the_last_token_is_the_last_that_is_no_padding(encoder: Any) -> None:
     np.testing.assert_array_equal(encoder[0].features(["a red hand", ""], pooling="last"), [[2, 4], [2, 4]])
 
 
+def test_a_bert_is_pooled_as_it_was_trained_by_the_mean(encoder: Any) -> None:
+    texts = ["a red hand", "a"]
+    np.testing.assert_array_equal(
+        encoder[0].features(texts, pooling="trained"), encoder[0].features(texts, pooling="mean")
+    )
+
+
+def test_a_clip_is_pooled_as_it_was_trained_by_its_last_token(clip: TextFeatures) -> None:
+    np.testing.assert_array_equal(clip.features(["a red hand", ""], pooling="trained"), [[2, 4], [2, 4]])
+
+
+def test_with_a_projection_a_clip_is_pooled_as_it_was_trained_by_its_last_token_projected(clip: TextFeatures) -> None:
+    matrix = np.array([[1, 0, 3], [0, 1, 1]], np.float32)
+    projecting = TextFeatures(clip._tokenizer, clip._engine, bucket=2, projection=matrix)
+    poolings: tuple[Pooling, ...] = ("mean", "last", "projected", "trained")
+    for pooling in poolings[2:]:
+        np.testing.assert_array_equal(projecting.features(["a red hand"], pooling=pooling), [[2, 4, 10]])
+    assert [projecting.width(pooling) for pooling in poolings] == [2, 2, 3, 3]
+
+
+def test_without_a_projection_it_is_refused_with_what_would_work(clip: TextFeatures) -> None:
+    for asked in (clip.width, lambda pooling: clip.features(["a"], pooling=pooling)):
+        with pytest.raises(ConfigError, match=r"pooling=projected needs a projection(.|\n)*clip:NAME"):
+            asked("projected")
+    assert clip.width("trained") == 2
+
+
 def test_what_is_too_long_is_cut_before_it_is_pooled(encoder: Any) -> None:
     """To [CLS] a red hand a [SEP]."""
     features = encoder[0].features(["a red hand a red hand"], pooling="mean")
@@ -59,7 +95,7 @@ def test_what_is_too_long_is_cut_before_it_is_pooled(encoder: Any) -> None:
 
 def test_lengths_are_of_the_whole_text_special_tokens_included(encoder: Any) -> None:
     assert [encoder[0].num_tokens(text) for text in ("", "a red hand", "a red hand a red hand")] == [2, 5, 8]
-    assert (encoder[0].max_tokens, encoder[0].num_features) == (6, 2)
+    assert (encoder[0].max_tokens, encoder[0].width("mean")) == (6, 2)
 
 
 def test_texts_are_asked_in_buckets_and_equal_ones_once(encoder: Any) -> None:

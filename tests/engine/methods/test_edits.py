@@ -181,6 +181,32 @@ def test_captions_that_are_too_long_give_way_to_the_name(source: ArraySource, tm
         assert "the text encoder takes 12" in row["prompt_not"]
 
 
+def test_captions_that_are_cut_for_their_features_are_counted_in_the_rows_of_their_class(
+    source: ArraySource, tmp_path: Path
+) -> None:
+    lengths = {"class 0": [1, 12, 13, 20] * 3, "class 1": [12] * 12}
+    texts = [
+        (name, " ".join(["word"] * length))
+        for class_id, class_name in enumerate(source.class_names)
+        for name, length in zip(source.names(class_id), lengths[class_name], strict=True)
+    ]
+    write_captions(tmp_path / "m.jsonl", texts)
+    for event, count in zip(made(method(str(tmp_path / "m.jsonl")), source), (6, 0), strict=True):
+        assert {row["captions_cut"] for row in event.rows} == {count}
+
+
+@pytest.mark.parametrize(("part", "found"), [(0.7, {"green"}), (1.0, {"very"})])
+def test_words_in_too_many_captions_choose_no_prompt(
+    source: ArraySource, tmp_path: Path, part: float, found: set[str]
+) -> None:
+    """9 captions of a class say very, 3 say green; the three most frequent words are its name's and one of these."""
+    names = [(name, source.class_names[class_id]) for class_id in range(2) for name in source.names(class_id)]
+    texts = [(name, f"{class_name} {'green' if i % 4 == 0 else 'very'}") for i, (name, class_name) in enumerate(names)]
+    write_captions(tmp_path / "m.jsonl", texts)
+    chosen = method(str(tmp_path / "m.jsonl"), ipc=1, k_text=12, num_words=3, max_document_frequency=part)
+    assert {row["prompt"].split()[-1] for row in rows(chosen, source)} == found
+
+
 @pytest.fixture
 def answer_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
@@ -249,6 +275,7 @@ def test_faithful_has_the_official_figures() -> None:
     assert (edits.tau, edits.k_image, edits.k_text, edits.outliers) == (0.01, 5, 5, 0.0)
     assert (edits.num_steps, edits.strength, edits.guidance_scale, edits.sampler) == (50, 0.7, 10.0, "ddim")
     assert edits.negative_prompt == "cartoon, anime, painting"
+    assert (edits.num_words, edits.max_document_frequency) == (30, 0.7)
     assert not edits.normalize
 
 
@@ -268,6 +295,8 @@ def test_an_unknown_setting_of_the_endpoint_is_refused() -> None:
     [
         ({"ipc": 0}, "ipc must be at least 1"),
         ({"k_text": 0}, "k_text must be at least 1"),
+        ({"num_words": 0}, "num_words must be at least 1"),
+        ({"max_document_frequency": 1.5}, "max_document_frequency must lie in 0..1"),
         ({"tau": -1.0}, "tau must be at least 0"),
         ({"tau": float("nan")}, "tau must be at least 0"),
         ({"outliers": 0.6}, "outliers must lie in"),

@@ -57,12 +57,18 @@ def test_the_last_is_taken_whatever_it_is():
 
 def test_frequent_words_leave_out_what_nearly_every_caption_says():
     captions = ["a tench on grass", "a tench in water", "a tench on sand", "a tench on grass"]
-    assert frequent_words(captions) == {"grass", "in", "water", "sand"}
+    assert frequent_words(captions, num_words=30, max_document_frequency=0.7) == {"grass", "in", "water", "sand"}
 
 
-def test_no_more_than_thirty_words_are_frequent_and_of_equals_the_first_by_alphabet():
+def test_no_more_words_are_frequent_than_asked_and_of_equals_the_first_by_alphabet():
     captions = [f"w{i:02}" for i in range(40)]
-    assert frequent_words(captions) == {f"w{i:02}" for i in range(30)}
+    assert frequent_words(captions, num_words=5, max_document_frequency=0.7) == {f"w{i:02}" for i in range(5)}
+
+
+@pytest.mark.parametrize(("part", "expected"), [(0.25, {"in"}), (0.5, {"in", "grass"}), (1.0, {"in", "grass", "a"})])
+def test_a_word_in_as_large_a_part_of_the_captions_as_asked_still_counts(part, expected):
+    captions = ["a grass", "a grass", "a", "a in"]
+    assert frequent_words(captions, num_words=30, max_document_frequency=part) == expected
 
 
 def test_the_caption_with_most_frequent_words_is_chosen_and_of_equals_the_first():

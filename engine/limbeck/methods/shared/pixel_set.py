@@ -38,7 +38,7 @@ class PixelSettings:
         ipc: Images per class.
         seed: With class name and index, fixes where an image begins and how it is augmented at each step.
         num_steps: Steps of Adam.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam, whose betas are 0.9 and 0.999 and whose epsilon is 1e-8.
         image_side: Height and width of the images; None is the backbone's over `central_part`: 256 for 224.
         first_side: Side of the coarsest level; `image_side` optimizes plain pixels.
         extend_every: Steps between new levels, each of twice the side, until `image_side`.
@@ -46,13 +46,14 @@ class PixelSettings:
         augs_per_batch: Views of each image in a step.
         crop_scale: Least and largest part of an image that a view shows.
         crop_ratio: Least and largest width over height of it.
+        flip_probability: Of left and right changing places in a view.
         noise_probability: Of noise on a view.
         noise_mean: Of that noise.
         noise_std: Of that noise.
         fit: How real images become square.
         central_part: What the statistics see of a real image: the middle of its height and width.
-        golden_head: Train a linear classifier on the features of all real images, and store it with the set, for
-            classifier inheritance.
+        golden_head: Fit a linear classifier (logistic regression) to the features of all real images, each seen once
+            by its middle, and store it with the set, for classifier inheritance.
         checkpoint_every: Steps between checkpoints.
         scratch_bytes: The most that may be held of the real images.
     """
@@ -68,6 +69,7 @@ class PixelSettings:
     augs_per_batch: int = 1
     crop_scale: tuple[float, float] = (0.08, 1.0)
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip_probability: float = 0.5
     noise_probability: float = 0.5
     noise_mean: float = 0.0
     noise_std: float = 0.2
@@ -88,6 +90,8 @@ class PixelSettings:
             raise ConfigError(
                 f"noise_probability={self.noise_probability} must lie in 0..1, noise_std={self.noise_std} not below 0"
             )
+        if not 0 <= self.flip_probability <= 1:
+            raise ConfigError(f"flip_probability must lie in 0..1, got {self.flip_probability}")
         if not 0 < self.central_part <= 1:
             raise ConfigError(f"central_part must be above 0 and at most 1, got {self.central_part}")
         if not (0 < self.crop_scale[0] <= self.crop_scale[1] <= 1 and 0 < self.crop_ratio[0] <= self.crop_ratio[1]):
@@ -98,7 +102,10 @@ class PixelSettings:
     def view(self, images: Images, class_names: Sequence[str], indexes: Sequence[int], use: str, size: int) -> Views:
         """One random view of each image, (n, 3, size, size), and where it was cut out."""
         rngs = [generator(self.seed, name, index, use) for name, index in zip(class_names, indexes, strict=True)]
-        parts = [random_crop(rng, scale=self.crop_scale, ratio=self.crop_ratio) for rng in rngs]
+        parts = [
+            random_crop(rng, scale=self.crop_scale, ratio=self.crop_ratio, mirrored=self.flip_probability)
+            for rng in rngs
+        ]
         views = crops(images, parts, size)
         for view, rng in zip(views, rngs, strict=True):
             if rng.random() < self.noise_probability:

@@ -41,14 +41,23 @@ def fused_features(
         ConfigError: The features cannot be multiplied with each other.
     """
     queries = in_text_space(images, texts) if map_to_texts else images
-    if queries.shape[1] != texts.shape[1]:
-        raise ConfigError(
-            f"images have {images.shape[1]} features and texts {texts.shape[1]}: they were not trained together; "
-            "set joint=ridge, which maps one to the other"
-        )
+    refuse_other_dimensions(queries.shape[1], texts.shape[1])
     if normalize:
         queries, images, texts = _unit(queries), _unit(images), _unit(texts)
     return np.concatenate([images, attended(queries, texts, texts, temperature=tau)], axis=1).astype(np.float32)
+
+
+def refuse_other_dimensions(images: int, texts: int) -> None:
+    """Refuse features of images and texts that cannot be multiplied with each other.
+
+    Raises:
+        ConfigError: With what would work.
+    """
+    if images != texts:
+        raise ConfigError(
+            f"images have {images} features and texts {texts}: they were not trained together; set joint=ridge, which "
+            "maps one to the other, or take a pack from a Stable Diffusion and clip:NAME, with pooling=projected"
+        )
 
 
 def query_nbytes(images: int, features: int) -> int:

@@ -60,17 +60,24 @@ def refuse_writer(writer: Writer, endpoint: EndpointSettings | None, local_model
 
 @dataclass(frozen=True)
 class TextPrototypes:
-    """Writes prompts that a text encoder can take.
+    """Writes prompts that a text encoder can take whole.
+
+    A prompt that is too long gives way to the next candidate; EDITS' release cuts it at 77 tokens, of which the class's
+    name may be lost.
 
     Args:
         model: Merges captions; None leaves one of them as it is.
         num_tokens: How many tokens the text encoder makes of a text.
         max_tokens: How many it takes.
+        num_words: Of `frequent_words`.
+        max_document_frequency: Of `frequent_words`.
     """
 
     model: LanguageModel | None
     num_tokens: Callable[[str], int]
     max_tokens: int
+    num_words: int
+    max_document_frequency: float
 
     def of(self, class_name: str, clusters: Sequence[Sequence[str]], captions: Sequence[str]) -> Iterator[Prompt]:
         """A prompt for each cluster of a class, one after another.
@@ -83,7 +90,9 @@ class TextPrototypes:
         Raises:
             EndpointError: The language model gave no answer.
         """
-        frequent = frequent_words(captions)
+        frequent = frequent_words(
+            captions, num_words=self.num_words, max_document_frequency=self.max_document_frequency
+        )
         for merged, cluster in zip(self._merged(class_name, clusters), clusters, strict=True):
             chosen = chosen_caption(cluster, frequent)
             own: list[tuple[By, str]] = [

@@ -96,12 +96,24 @@ def test_noise_has_the_mean_and_spread_that_were_asked_on_half_of_the_views():
     assert noisy.std() == pytest.approx(0.2, abs=0.01)
 
 
+def test_views_are_mirrored_as_often_as_asked_and_nothing_else_changes():
+    whole = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}
+    images = np.random.default_rng(0).random((50, 3, 8, 8), dtype=np.float32)
+    plain, mirrored = (
+        SFM(ipc=1, flip_probability=p, **whole).view(images, ["a"] * 50, range(50), "test", 8)[0] for p in (0.0, 1.0)
+    )
+    quiet = np.abs(plain - images).max(axis=(1, 2, 3)) < 1e-6  # half of them have noise, which is not mirrored
+    assert 10 < quiet.sum() < 40
+    np.testing.assert_allclose(mirrored[quiet], images[quiet, :, :, ::-1], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"num_steps": 0}, "num_steps must be at least 1, got 0"),
         ({"central_part": 0.0}, "central_part must be above 0 and at most 1"),
         ({"crop_scale": (0.5, 0.1)}, "must rise inside 0..1"),
+        ({"flip_probability": 1.5}, "flip_probability must lie in 0..1, got 1.5"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):

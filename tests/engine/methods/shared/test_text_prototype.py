@@ -27,7 +27,13 @@ class Says:
 
 
 def prototypes(model: Says | None, *, max_tokens: int = 8) -> TextPrototypes:
-    return TextPrototypes(model, num_tokens=lambda text: len(text.split()), max_tokens=max_tokens)
+    return TextPrototypes(
+        model,
+        num_tokens=lambda text: len(text.split()),
+        max_tokens=max_tokens,
+        num_words=30,
+        max_document_frequency=0.7,
+    )
 
 
 def test_without_a_model_a_caption_of_each_cluster_is_its_prompt() -> None:
