@@ -7,14 +7,12 @@ head a teacher beside the labels (Hinton et al., 2015), or learns a projector to
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from limbeck.arrays import Array, ClassIds, Features
-from limbeck.errors import ConfigError
 from limbeck.evaluate.feeds import softened
 from limbeck.labels.views import Views, draw_views
 from limbeck.linear_head import LinearHead
@@ -52,20 +50,6 @@ class LinearTraining:
     crop_scale: tuple[float, float] = (0.08, 1.0)
     flip: float = 0.5
     seed: int = 0
-
-    @classmethod
-    def shortened(cls, *, scale: float = 1.0, epochs: int | None = None) -> LinearTraining:
-        """For less time: the published epochs times `scale`, rounded up, or `epochs` themselves.
-
-        Raises:
-            ConfigError: Both, or a number below what is possible.
-        """
-        if epochs is not None and scale != 1.0:
-            raise ConfigError("give scale or epochs, not both")
-        count = math.ceil(scale * cls.epochs) if epochs is None else epochs
-        if count < 1:
-            raise ConfigError(f"scale and epochs must be positive, got {scale} and {epochs}")
-        return cls(epochs=count)
 
     def views(self, epoch: int, count: int, *, size: int) -> Views:
         """The views of an epoch, of `count` images of `size` by `size` pixels."""

@@ -80,6 +80,19 @@ class Recipe:
         return (*sorted(regular), self.epochs)
 
 
+def shortened(published: int, *, scale: float = 1.0, epochs: int | None = None) -> int:
+    """How many epochs there are instead of the published: these times `scale`, rounded up, or `epochs` themselves.
+
+    Raises:
+        ConfigError: Both, or a number below what is possible.
+    """
+    if epochs is not None and scale != 1.0:
+        raise ConfigError("give scale or epochs, not both")
+    if scale <= 0 or (epochs is not None and epochs < 1):
+        raise ConfigError(f"scale and epochs must be positive, got {scale}, {epochs}")
+    return math.ceil(scale * published) if epochs is None else epochs
+
+
 def overridden(
     recipe: Recipe,
     *,
@@ -100,11 +113,9 @@ def overridden(
     Raises:
         ConfigError: Both, or a number below what is possible.
     """
-    if epochs is not None and scale != 1.0:
-        raise ConfigError("give scale or epochs, not both")
-    if scale <= 0 or (epochs is not None and epochs < 1) or (checks is not None and checks < 1):
-        raise ConfigError(f"scale, epochs and checks must be positive, got {scale}, {epochs}, {checks}")
-    count = math.ceil(scale * recipe.epochs) if epochs is None else epochs
+    count = shortened(recipe.epochs, scale=scale, epochs=epochs)
+    if checks is not None and checks < 1:
+        raise ConfigError(f"checks must be positive, got {checks}")
     every = max(1, round(recipe.check_every * count / recipe.epochs))
     if checks is not None:
         every = max(1, math.ceil((1 - recipe.check_from) * count / checks))

@@ -10,6 +10,7 @@ import typer
 from limbeck.errors import ConfigError
 from limbeck.evaluate.linear import LinearTraining
 from limbeck.evaluate.protocols import PROTOCOLS
+from limbeck.evaluate.recipe import shortened
 from limbeck.evaluate.students import STUDENTS, Student, require_torch
 from limbeck_server.cli.evaluate_features import FeatureEvaluation
 from limbeck_server.cli.evaluate_students import BACKBONE, StudentEvaluation
@@ -116,7 +117,7 @@ def evaluate(
         chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
         if protocol == "probe" or protocol == "linear" or protocol == "inheritance":
             evaluation = FeatureEvaluation(report=report, pack=pack, backend=chosen, test=test, page=report_file)
-            training = LinearTraining.shortened(scale=scale, epochs=epochs)
+            training = LinearTraining(epochs=shortened(LinearTraining.epochs, scale=scale, epochs=epochs))
             if protocol == "linear":
                 evaluation.linear(distilled, train, seeds=seeds or 5, training=training, baselines=baseline or [])
             elif train is None:

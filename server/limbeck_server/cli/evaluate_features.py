@@ -17,6 +17,7 @@ from limbeck.evaluate.features_report import features_report
 from limbeck.evaluate.heads import LinearHeads
 from limbeck.evaluate.heirs import Heirs
 from limbeck.evaluate.linear import LinearTraining
+from limbeck.evaluate.page import percent
 from limbeck.evaluate.probe import Accuracy, compare, extract, refuse_other_classes
 from limbeck.labels.pixels import read_pixels, with_margin
 from limbeck.linear_head import LinearHead
@@ -133,7 +134,7 @@ class FeatureEvaluation:
         self.report.table(
             f"test accuracy of {what}",
             ["trained on", "images", "accuracy", "seeds"],
-            [[r.name, r.images, f"{100 * r.mean:.1f} ± {100 * r.spread:.1f} %", len(r.accuracies)] for r in rows],
+            [[r.name, r.images, percent(r.mean, r.spread), len(r.accuracies)] for r in rows],
             numbers=True,
         )
         for name, pair in not_followed.items():

@@ -15,6 +15,7 @@ from limbeck.data.source import open_source
 from limbeck.data.stored import StoredSource
 from limbeck.durable import write_whole
 from limbeck.errors import ConfigError
+from limbeck.evaluate.page import percent
 from limbeck.evaluate.protocols import PROTOCOLS
 from limbeck.evaluate.report import report as html_report
 from limbeck.evaluate.results import Evaluation
@@ -98,7 +99,8 @@ class StudentEvaluation:
                 [
                     w.trained_on,
                     w.images,
-                    *(f"{100 * m:.1f} ± {100 * s:.1f} %" for m, s in (w.best, w.last)),
+                    percent(*w.best),
+                    percent(*w.last),
                     len(w.runs),
                 ]
                 for w in found.worths
