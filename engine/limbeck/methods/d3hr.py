@@ -19,8 +19,7 @@ decoded is stored at its size, where the code reduces 256 pixels to 224 with Lan
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -28,33 +27,31 @@ import numpy as np
 
 from limbeck.arrays import Array, Latents, Times
 from limbeck.data.base import Fit, ImageSource
-from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.samplers import ddim
+from limbeck.diffusion.samplers import Sampler, ddim
 from limbeck.errors import ConfigError, DataError
 from limbeck.memory.work import Walk, Work
-from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
-from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.base import Progress, Unit
+from limbeck.methods.shared.by_class import class_counts, refuse_small_classes
 from limbeck.methods.shared.encoding import encoded
-from limbeck.methods.shared.generation import Generation, Start, refuse_not_finite
+from limbeck.methods.shared.generation import Start, refuse_not_finite
 from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group, exact_group_nbytes
+from limbeck.methods.shared.guided_walk import GuidedWalk
 from limbeck.methods.shared.settings import refuse_below_one
-from limbeck.models import GENERATING, Models, Part
+from limbeck.models import Models
 from limbeck.randomness import generator
 from limbeck_kernels.moments import Moments
 
 
 @dataclass(frozen=True, kw_only=True)
-class D3HR:
+class D3HR(GuidedWalk):
     """Inversion statistics and representative groups.
 
     Args:
-        ipc: Images per class.
-        seed: With class name and index, fixes an image.
+        ipc, seed, guided_channels: As `GuidedWalk`.
         num_steps: Strides of the full schedule, in both directions.
         inversion_strength: Share of the strides that the walk up makes: 0.62 of 50 ends at time 600.
         denoise_strength: Share that the walk down makes; None is as many as up.
         guidance_scale: Classifier-free guidance in both directions; 1 is none.
-        guided_channels: Guide only the first channels, as the official DiT does with 3; None guides all.
         num_groups: Groups that are compared; 1 is plain Gaussian sampling.
         skew: "samples": of each element over the group, as the paper; "features": of each sample over its elements,
             as the code.
@@ -69,14 +66,8 @@ class D3HR:
     """
 
     name: ClassVar[str] = "d3hr"
-    needs: ClassVar[AbstractSet[Part]] = GENERATING
-    ipc: int
-    seed: int = 0
-    num_steps: int = 50
     inversion_strength: float = 0.62
     denoise_strength: float | None = None
-    guidance_scale: float = 4.0
-    guided_channels: int | None = None
     num_groups: int = 1000
     skew: Skew = "samples"
     mean_weight: float = 1.0
@@ -89,7 +80,8 @@ class D3HR:
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        refuse_below_one(self, "ipc", "num_steps", "num_groups")
+        super().__post_init__()
+        refuse_below_one(self, "num_groups")
         for field in ("inversion_strength", "denoise_strength"):
             value = getattr(self, field)
             if value is not None and not 0 < value <= 1:
@@ -124,8 +116,8 @@ class D3HR:
                     f"class '{name}' has one image, and a spread needs two; leave the class out of the source"
                 )
         models.conditioning.of_classes(source.class_names)
-        self._guided(models)
-        if len(self._times_up(models)) < 2 or len(self._times_down(models)) < 2:
+        super().check(source, models)
+        if len(self._times_up(models)) < 2 or len(self.times(models)) < 2:
             up = len(self._times_up(models)) < 2
             which = "inversion_strength" if up or self.denoise_strength is None else "denoise_strength"
             raise ConfigError(
@@ -139,15 +131,12 @@ class D3HR:
                 f"allows {self.scratch_bytes:,}: raise it"
             )
 
-    def warm_up(self) -> None:
-        """Nothing: NumPy is all it uses."""
-
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image and walk it up; walk the chosen group of each class down and decode it."""
         counts = class_counts(source)
-        guided = self._guided(models)
+        guided = self.guided(models)
         # in both directions the network is asked at the noisier end of a step
-        up, down = guided.step_rows(self._times_up(models)[1:]), guided.step_rows(self._times_down(models)[:-1])
+        up, down = guided.step_rows(self._times_up(models)[1:]), guided.step_rows(self.times(models)[:-1])
         return Work(
             class_images=counts,
             images_per_class=self.ipc,
@@ -160,31 +149,12 @@ class D3HR:
             interleaved=True,
         )
 
-    def units(self, source: ImageSource) -> Sequence[Unit]:
-        """One unit a class."""
-        return one_unit_a_class(source)
+    def sampler_of(self, batch: Sequence[Start], models: Models) -> Sampler:
+        """DDIM, as the way up."""
+        return ddim
 
-    def distill(
-        self,
-        units: Sequence[Unit],
-        source: ImageSource,
-        models: Models,
-        *,
-        resume: Mapping[int, State] = NO_STATES,
-    ) -> Iterator[Event]:
-        """Make `units`; groups are carried down in batches that are filled across classes."""
-        generation = Generation(
-            seed=self.seed,
-            ipc=self.ipc,
-            sampler_of=lambda batch: ddim,
-            denoiser=self._guided(models),
-            times=self._times_down(models),
-            condition_of=lambda batch: models.conditioning.of_classes([start.class_name for start in batch]),
-            noised=False,
-        )
-        yield from generation.images(self._groups(units, source, models), models, total=len(units) * self.ipc)
-
-    def _groups(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
+    def starts(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
+        """The chosen group of each class."""
         for unit in units:
             (class_id,) = unit.class_ids
             name = source.class_names[class_id]
@@ -221,7 +191,7 @@ class D3HR:
         done = 0
         for latents in encoded(class_id, source, models, fit=self.fit, batch=models.bucket, posterior_seed=drawn_by):
             rows = condition.take([0] * len(latents))
-            for moved in ddim(self._guided(models), latents, rows, schedule=models.schedule, times=times):
+            for moved in ddim(self.guided(models), latents, rows, schedule=models.schedule, times=times):
                 latents = moved
                 done += 1
                 yield Progress(f"invert {name}", done, total)
@@ -233,18 +203,10 @@ class D3HR:
         down = models.schedule.timesteps(self.num_steps, strength=self.inversion_strength)
         return np.ascontiguousarray(down[-2::-1])
 
-    def _times_down(self, models: Models) -> Times:
+    def times(self, models: Models) -> Times:
+        """Those of the walk down."""
         strength = self.inversion_strength if self.denoise_strength is None else self.denoise_strength
         return models.schedule.timesteps(self.num_steps, strength=strength)
-
-    def _guided(self, models: Models) -> Guided:
-        return Guided(
-            models.denoiser,
-            models.conditioning,
-            scale=self.guidance_scale,
-            channels=self.guided_channels,
-            num_times=models.schedule.num_times,
-        )
 
     def _exact_nbytes(self, models: Models) -> int:
         return exact_group_nbytes(self.ipc, math.prod(models.latent_shape))

@@ -19,25 +19,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from limbeck.arrays import Times
-from limbeck.data.base import Fit, ImageSource
+from limbeck.data.base import ImageSource
 from limbeck.diffusion.base import Condition
-from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.samplers import SamplerName, sampler
 from limbeck.errors import ConfigError
-from limbeck.memory.work import Walk, Work
-from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
-from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.shared.clustering import COPIES, Clustering, Clusters, FullKMeans, StreamedKMeans, warm_up
+from limbeck.memory.work import Work
+from limbeck.methods.base import Progress, Unit
+from limbeck.methods.shared.by_class import class_counts
+from limbeck.methods.shared.clustering import COPIES, Clustering, Clusters, FullKMeans, StreamedKMeans
 from limbeck.methods.shared.encoding import encoded
-from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
-from limbeck.methods.shared.prompting import away_from, takes_prompts
+from limbeck.methods.shared.generation import Start
+from limbeck.methods.shared.noised_prototypes import NoisedPrototypes
+from limbeck.methods.shared.prompting import takes_prompts
 from limbeck.methods.shared.settings import refuse_below_one
-from limbeck.models import GENERATING, Models, Part
+from limbeck.models import Models
 from limbeck.randomness import generator, small_seed
 
 NOT_READ = "negative_prompt was left out: the denoiser knows classes alone"
@@ -45,55 +42,36 @@ NOT_READ = "negative_prompt was left out: the denoiser knows classes alone"
 
 
 @dataclass(frozen=True, kw_only=True)
-class D4M:
+class D4M(NoisedPrototypes):
     """Latent prototypes, denoised.
 
     Args:
-        ipc: Images per class.
-        seed: With class name and index, fixes an image.
-        num_steps: Steps of the full schedule; about `strength` of them are made.
-        strength: How far a prototype is noised, 0..1. 0 decodes the prototype itself.
-        guidance_scale: Classifier-free guidance; 1 is none.
-        guidance_interval: Fractions of the schedule between which guidance acts.
-        guided_channels: Guide only the first channels, as the official DiT does with 3; None guides all.
+        ipc, seed, num_steps, strength, guidance_scale, guidance_interval, guided_channels, sampler, fit: As
+            `NoisedPrototypes`.
         negative_prompt: What guidance leads away from; None is no condition. A denoiser that knows classes alone
             cannot read it: it is left out, and the row of each image says so.
-        sampler: How the noised prototype is carried back.
         condition: "class" gives the denoiser the class; "none" the null condition, for classes it does not know.
         clustering: "full" holds all latents of a class; "minibatch" streams them.
         batch_factor: Mini-batch k-means is fed `batch_factor * ipc` latents at a time.
         shuffle_buffer: It is fed them in an order that is drawn among so many, as sources are often sorted; 1 keeps
             the source's.
         sample_posterior: Draw the latent of a real image from the codec's posterior instead of taking its mean.
-        fit: How real images become square.
         scratch_bytes: The most that the held latents of a class may take, in bytes, all with "full" and
             `shuffle_buffer` with "minibatch"; clustering all of them needs about twice that.
     """
 
     name: ClassVar[str] = "d4m"
-    needs: ClassVar[AbstractSet[Part]] = GENERATING
-    ipc: int
-    seed: int = 0
-    num_steps: int = 20
-    strength: float = 0.7
-    guidance_scale: float = 4.0
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    guided_channels: int | None = None
-    negative_prompt: str | None = None
-    sampler: SamplerName = "dpm++2m"
     condition: Literal["class", "none"] = "class"
     clustering: Clustering = "full"
     batch_factor: int = 10
     shuffle_buffer: int = 1024
     sample_posterior: bool = False
-    fit: Fit = "crop"
     scratch_bytes: int = 512 * 2**20
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        refuse_below_one(self, "ipc", "num_steps", "batch_factor", "shuffle_buffer")
-        if not 0 <= self.strength <= 1:
-            raise ConfigError(f"strength must lie in 0..1, got {self.strength}")
+        super().__post_init__()
+        refuse_below_one(self, "batch_factor", "shuffle_buffer")
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
@@ -118,11 +96,9 @@ class D4M:
 
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse small or unknown classes, walks and guidance that cannot be, and latents beyond `scratch_bytes`."""
-        refuse_small_classes(source, ipc=self.ipc)
+        super().check(source, models)
         if self.condition == "class":
             models.conditioning.of_classes(source.class_names)
-        self._guided(models)
-        refuse_no_step(self._times(models), strength=self.strength, num_steps=self.num_steps)
         largest = max(class_counts(source))
         held = largest if self.clustering == "full" else min(largest, self.shuffle_buffer)
         needed = held * 4 * math.prod(models.latent_shape)
@@ -135,54 +111,24 @@ class D4M:
                 f"scratch_bytes allows {self.scratch_bytes:,}\n{less}, or raise scratch_bytes"
             )
 
-    def warm_up(self) -> None:
-        """scikit-learn, with SciPy and the buffers of its OpenBLAS."""
-        warm_up()
-
-    def units(self, source: ImageSource) -> Sequence[Unit]:
-        """One unit a class."""
-        return one_unit_a_class(source)
-
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image once, walk each prototype down, decode it."""
         counts = class_counts(source)
-        rows = self._guided(models).step_rows(self._times(models)[:-1])
         largest = max(counts)
         held = (
             COPIES * largest
             if self.clustering == "full"
             else COPIES * min(largest, 2 * self.batch_factor * self.ipc) + min(largest, self.shuffle_buffer)
         )
-        return Work(
-            class_images=counts,
-            images_per_class=self.ipc,
-            walks=(Walk(samples=len(counts) * self.ipc, step_rows=rows),),
-            condition_times=len(rows),
-            scratch_nbytes=held * 4 * math.prod(models.latent_shape),
-        )
+        scratch = held * 4 * math.prod(models.latent_shape)
+        return self.walked(class_images=counts, images_per_class=self.ipc, scratch_nbytes=scratch, models=models)
 
-    def distill(
-        self,
-        units: Sequence[Unit],
-        source: ImageSource,
-        models: Models,
-        *,
-        resume: Mapping[int, State] = NO_STATES,
-    ) -> Iterator[Event]:
-        """Make `units` wave by wave; batches are filled across classes up to the bucket."""
-        away = away_from(models, self.negative_prompt) if takes_prompts(models.conditioning) else models
-        generation = Generation(
-            seed=self.seed,
-            ipc=self.ipc,
-            sampler_of=lambda batch: sampler(self.sampler),
-            denoiser=self._guided(away),
-            times=self._times(models),
-            condition_of=lambda batch: self._condition(batch, models),
-            noised=self.strength > 0,
-        )
-        yield from generation.images(self._prototypes(units, source, models), away, total=len(units) * self.ipc)
+    def condition_of(self, batch: Sequence[Start], models: Models) -> Condition:
+        """The classes, or nothing."""
+        return models.conditioning.null(len(batch)) if self.condition == "none" else super().condition_of(batch, models)
 
-    def _prototypes(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
+    def starts(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
+        """The prototypes of each class."""
         num_images = sum(len(source.names(class_id)) for unit in units for class_id in unit.class_ids)
         count = 0
         row = self._row(models)
@@ -217,21 +163,3 @@ class D4M:
             seed=seed,
             shuffle=generator(self.seed, class_name, 0, "shuffle"),
         )
-
-    def _times(self, models: Models) -> Times:
-        return sampler(self.sampler).times(models.schedule, self.num_steps, strength=self.strength)
-
-    def _guided(self, models: Models) -> Guided:
-        return Guided(
-            models.denoiser,
-            models.conditioning,
-            scale=self.guidance_scale,
-            interval=self.guidance_interval,
-            channels=self.guided_channels,
-            num_times=models.schedule.num_times,
-        )
-
-    def _condition(self, batch: Sequence[Start], models: Models) -> Condition:
-        if self.condition == "none":
-            return models.conditioning.null(len(batch))
-        return models.conditioning.of_classes([start.class_name for start in batch])

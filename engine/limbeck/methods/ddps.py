@@ -19,8 +19,7 @@ The list that step 4 gives does not depend on `ipc`, so a smaller set is the beg
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -28,20 +27,19 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 
 from limbeck.arrays import Array
-from limbeck.data.base import Fit, ImageSource
+from limbeck.data.base import ImageSource
 from limbeck.errors import ConfigError, DataError
 from limbeck.memory.work import Walk, Work
-from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
-from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.base import NO_STATES, Event, State, Unit
+from limbeck.methods.shared.by_class import class_counts
 from limbeck.methods.shared.clustering import warm_up
-from limbeck.methods.shared.generation import refuse_not_finite
-from limbeck.methods.shared.mosaic import mosaic, patch_size, usual_parts
-from limbeck.methods.shared.noised_means import image_latents, noised_means
+from limbeck.methods.shared.diffusion_features import diffusion_features
+from limbeck.methods.shared.mosaic import patch_size
+from limbeck.methods.shared.patch_selection import PatchSelection
 from limbeck.methods.shared.rounds import in_rounds
 from limbeck.methods.shared.settings import refuse_below_one
-from limbeck.methods.shared.typicality import loss_differences
+from limbeck.methods.shared.typicality import typical_windows
 from limbeck.methods.shared.windows import NBYTES as WINDOW_NBYTES
-from limbeck.methods.shared.windows import Window, best_windows, cut_windows, features_of_windows, patch_rows
 from limbeck.models import Models, Part
 from limbeck.randomness import generator, small_seed
 
@@ -52,11 +50,11 @@ WHOLE_IMAGE_SIDE = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDPS:
+class DDPS(PatchSelection):
     """Typical patches, clustered and composed. A reconstruction: its results are not the paper's.
 
     Args:
-        ipc: Images per class.
+        ipc, parts, fit: As `PatchSelection`.
         seed: With class name and image, fixes the noise; with the class name, the clusters.
         num_draws: Times and noises each image is scored with. Each costs two samples of the denoiser.
         time_range: The fractions of the schedule between which times lie.
@@ -69,16 +67,12 @@ class DDPS:
         clusters: How many clusters; as many as windows where these are fewer.
         feature_time: The time at which diffusion features are taken.
         feature_draws: Noises over which they are averaged.
-        parts: Patches along the side of an image; None is 2, and 1 for images up to 64 pixels, as RDED has it.
-        fit: How real images become square.
         scratch_bytes: The most that the features of a class's windows may take, in bytes; clustering needs four times
             that.
     """
 
     name: ClassVar[str] = "ddps"
     needs: ClassVar[AbstractSet[Part]] = frozenset({"codec", "denoiser", "features"})
-    ipc: int
-    seed: int = 0
     num_draws: int = 10
     time_range: tuple[float, float] = (0.1, 0.7)
     times: Literal["grid", "uniform"] = "grid"
@@ -88,17 +82,12 @@ class DDPS:
     clusters: int = 32
     feature_time: int = 161
     feature_draws: int = 8
-    parts: int | None = None
-    fit: Fit = "crop"
     scratch_bytes: int = 256 * 2**20
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        refuse_below_one(
-            self, "ipc", "num_draws", "windows_per_image", "windows_per_class", "clusters", "feature_draws"
-        )
-        if self.parts is not None and self.parts < 1:
-            raise ConfigError(f"parts must be at least 1, or None for the usual, got {self.parts}")
+        super().__post_init__()
+        refuse_below_one(self, "num_draws", "windows_per_image", "windows_per_class", "clusters", "feature_draws")
         if self.window_side is not None and not 0 < self.window_side <= 1:
             raise ConfigError(f"window_side must be a fraction above 0 and at most 1, got {self.window_side}")
         low, high = self.time_range
@@ -120,16 +109,15 @@ class DDPS:
 
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse small or unknown classes, times that are none, patches that fill no image, and large features."""
-        refuse_small_classes(source, ipc=self.ipc)
+        super().check(source, models)
         models.conditioning.of_classes(source.class_names)
         if not 0 <= self.feature_time < models.schedule.num_times:
             raise ConfigError(
                 f"feature_time={self.feature_time} is no time of the schedule: 0..{models.schedule.num_times - 1}"
             )
-        patch_size(models.image_size, self._parts(models))
         if round(self._window_side(models) * models.image_size) < 1:
             raise ConfigError(f"window_side={self.window_side} of {models.image_size} pixels is no window; raise it")
-        wanted = self.ipc * self._parts(models) ** 2
+        wanted = self.num_patches(models)
         most = min(self.windows_per_class, self.windows_per_image * min(class_counts(source)))
         if most < wanted:
             raise ConfigError(
@@ -146,10 +134,6 @@ class DDPS:
     def warm_up(self) -> None:
         """scikit-learn, with SciPy and the buffers of its OpenBLAS."""
         warm_up()
-
-    def units(self, source: ImageSource) -> Sequence[Unit]:
-        """One unit a class."""
-        return one_unit_a_class(source)
 
     def work(self, source: ImageSource, models: Models) -> Work:
         """Score every image, then take the features of those that have windows; nothing is decoded."""
@@ -174,119 +158,54 @@ class DDPS:
         resume: Mapping[int, State] = NO_STATES,
     ) -> Iterator[Event]:
         """Select and compose, class by class."""
-        parts = self._parts(models)
         for unit in units:
-            (class_id,) = unit.class_ids
-            windows = yield from self._typical(class_id, source, models)
-            features = yield from self._features(windows, class_id, source, models)
-            order, ranks = in_rounds(
-                features,
-                np.array([window.score for window in windows]),
-                clusters=self.clusters,
-                seed=small_seed(self.seed, source.class_names[class_id], "k-means"),
-            )
-            chosen = [windows[place] for place in order[: self.ipc * parts**2]]
-            if len(chosen) < self.ipc * parts**2:
-                raise DataError(
-                    f"class '{source.class_names[class_id]}' has {len(windows)} windows that do not overlap, ipc="
-                    f"{self.ipc} images of {parts} by {parts} need {self.ipc * parts**2}; lower ipc or window_side, "
-                    "or set parts=1"
-                )
-            patches = yield from self._patches(chosen, class_id, source, models)
-            rows = patch_rows(
-                chosen,
-                source.names(class_id),
-                seed=self.seed,
-                images=self.ipc,
-                parts=parts,
-                order="consecutive",
-                columns={
-                    "typicality": [window.score for window in chosen],
-                    "clusters": [ranks[place] for place in order],
-                },
-                constants={"features_block": models.features.block, "note": RECONSTRUCTION},
-            )
-            yield DistilledImages(unit, mosaic(patches, parts), unit.class_ids * self.ipc, rows)
+            yield from self._composed(unit, source, models)
 
-    def _typical(self, class_id: int, source: ImageSource, models: Models) -> Generator[Progress, None, list[Window]]:
-        """The windows of a class with the highest score, the best first."""
+    def _composed(self, unit: Unit, source: ImageSource, models: Models) -> Iterator[Event]:
+        (class_id,) = unit.class_ids
         name = source.class_names[class_id]
-        count = len(source.names(class_id))
-        best: list[Window] = []
-        scored = 0
-        for made in noised_means(
-            image_latents(class_id, source, models, fit=self.fit, stage=f"encode {name}"),
-            num_draws=self.num_draws,
-            draws=lambda image: self._draws(name, image, models),
-            ask=lambda noised, times, noise: loss_differences(
-                models.denoiser,
-                noised,
-                times,
-                noise,
-                models.conditioning.of_classes([name] * len(times)),
-                models.conditioning.null(len(times)),
-            ),
-            schedule=models.schedule,
-            bucket=models.bucket,
-        ):
-            if isinstance(made, Progress):
-                yield made
-                continue
-            for image, scores in made:
-                refuse_not_finite(scores)
-                best += best_windows(
-                    scores,
-                    image=image,
-                    size=models.image_size,
-                    side=self._window_side(models),
-                    count=self.windows_per_image,
-                )
-            best = heapq.nlargest(self.windows_per_class, best, key=lambda window: window.score)
-            scored += len(made)
-            yield Progress(f"score {name}", scored, count)
-        return best
-
-    def _features(
-        self, windows: Sequence[Window], class_id: int, source: ImageSource, models: Models
-    ) -> Generator[Progress, None, Array]:
-        """The mean diffusion features of each window, of length 1, shape (windows, channels)."""
-        name = source.class_names[class_id]
-        means = noised_means(
-            image_latents(
-                class_id,
-                source,
-                models,
-                fit=self.fit,
-                stage=f"encode {name} again",
-                images={window.image for window in windows},
-            ),
-            num_draws=self.feature_draws,
-            draws=lambda image: self._feature_draws(name, image, models),
-            ask=lambda noised, times, noise: models.features.maps(
-                noised, times, models.conditioning.of_classes([name] * len(times))
-            ),
-            schedule=models.schedule,
-            bucket=models.bucket,
-        )
-        channels = models.features.shape[0]
-        return (yield from features_of_windows(windows, means, channels=channels, stage=f"features of {name}"))
-
-    def _patches(
-        self, chosen: Sequence[Window], class_id: int, source: ImageSource, models: Models
-    ) -> Generator[Progress, None, Array]:
-        size = patch_size(models.image_size, self._parts(models))
-        # large enough that a window has the pixels of a patch
-        times = max(1, -(-size // round(self._window_side(models) * models.image_size)))
-        patches = yield from cut_windows(
-            chosen,
+        windows = yield from typical_windows(
             class_id,
             source,
+            models,
             fit=self.fit,
-            read_size=times * models.image_size,
-            size=size,
-            batch=max(1, models.images_at_a_time // times**2),
+            num_draws=self.num_draws,
+            draws=lambda image: self._draws(name, image, models),
+            side=self._window_side(models),
+            per_image=self.windows_per_image,
+            per_class=self.windows_per_class,
         )
-        return patches
+        features = yield from diffusion_features(
+            windows,
+            class_id,
+            source,
+            models,
+            fit=self.fit,
+            num_draws=self.feature_draws,
+            draws=lambda image: self._feature_draws(name, image, models),
+        )
+        scores = [window.score for window in windows]
+        seed = small_seed(self.seed, name, "k-means")
+        order, ranks = in_rounds(features, np.array(scores), clusters=self.clusters, seed=seed)
+        chosen = order[: self.num_patches(models)]
+        if len(chosen) < self.num_patches(models):
+            parts = self.parts_of(models)
+            raise DataError(
+                f"class '{name}' has {len(windows)} windows that do not overlap, ipc={self.ipc} images of {parts} by "
+                f"{parts} need {self.num_patches(models)}; lower ipc or window_side, or set parts=1"
+            )
+        yield from self.composed(
+            unit,
+            [windows[place] for place in chosen],
+            source,
+            models,
+            columns={
+                "typicality": [scores[place] for place in chosen],
+                "clusters": [ranks[place] for place in chosen],
+            },
+            constants={"features_block": models.features.block, "note": RECONSTRUCTION},
+            enlarged=self._enlarged(models),
+        )
 
     def _draws(self, class_name: str, image: int, models: Models) -> Iterator[tuple[int, Array]]:
         rng = generator(self.seed, class_name, image, "typicality")
@@ -300,11 +219,13 @@ class DDPS:
         for _ in range(self.feature_draws):
             yield self.feature_time, rng.standard_normal(models.latent_shape, np.float32)
 
-    def _parts(self, models: Models) -> int:
-        return self.parts or usual_parts(models.image_size)
-
     def _window_side(self, models: Models) -> float:
-        return self.window_side or (WHOLE_IMAGE_SIDE if self._parts(models) == 1 else 0.5)
+        return self.window_side or (WHOLE_IMAGE_SIDE if self.parts_of(models) == 1 else 0.5)
+
+    def _enlarged(self, models: Models) -> int:
+        """How many times the pack's size images are read at, so that a window has the pixels of a patch."""
+        size = patch_size(models.image_size, self.parts_of(models))
+        return max(1, -(-size // round(self._window_side(models) * models.image_size)))
 
     def _features_nbytes(self, source: ImageSource, models: Models) -> int:
         return self._most_windows(source) * models.features.shape[0] * 4

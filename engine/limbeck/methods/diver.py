@@ -149,7 +149,7 @@ class DIVER(RespacedWalk):
                 yield Progress("encode", number * per_class + index + 1, len(units) * per_class)
                 yield Start(unit, name, index, latent, row={"source": sources[index // self.tiles_per_side**2]})
 
-    def sampler(self, batch: Sequence[Start], models: Models) -> Sampler:
+    def sampler_of(self, batch: Sequence[Start], models: Models) -> Sampler:
         """DDIM from the noised latents, guided back to them."""
         if self.arm == "vae":
             return ddim

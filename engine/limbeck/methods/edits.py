@@ -19,19 +19,20 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 
-from limbeck.arrays import Features, Latents, Times
-from limbeck.data.base import Fit, ImageSource
-from limbeck.diffusion.guidance import Guided
-from limbeck.diffusion.samplers import SamplerName, sampler
+from limbeck.arrays import Array, Features
+from limbeck.data.base import ImageSource
+from limbeck.diffusion.base import Condition
 from limbeck.diffusion.text_features import Pooling
 from limbeck.errors import ConfigError
-from limbeck.memory.work import Walk, Work
-from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
-from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.shared.clustering import warm_up
-from limbeck.methods.shared.generation import Generation, Start, refuse_no_step
+from limbeck.memory.work import Work
+from limbeck.methods.base import Progress, Unit
+from limbeck.methods.shared.by_class import class_counts
+from limbeck.methods.shared.class_features import class_features
+from limbeck.methods.shared.encoding import image_latents
+from limbeck.methods.shared.generation import Start
 from limbeck.methods.shared.local_awareness import Members, clusters_of, typical
-from limbeck.methods.shared.prompting import away_from, condition_of, prompting
+from limbeck.methods.shared.noised_prototypes import NoisedPrototypes
+from limbeck.methods.shared.prompting import condition_of, prompting
 from limbeck.methods.shared.semantic_query import fused_features, query_nbytes, refuse_other_dimensions
 from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.text_prototype import TextPrototypes, Writer, language_model, refuse_writer
@@ -46,12 +47,12 @@ CLASS_NAMES = "class-names"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EDITS:
+class EDITS(NoisedPrototypes):
     """Dual prototypes.
 
     Args:
-        ipc: Images per class.
-        seed: With class name and index, fixes an image.
+        ipc, seed, num_steps, strength, guidance_scale, guidance_interval, guided_channels, sampler, fit: As
+            `NoisedPrototypes`.
         captions: A file with a caption of every image. "class-names" uses none: then clusters are those of the images
             alone, and prompts are the class's. Of a caption with more tokens than the text encoder takes, 77 for CLIP's
             and 32 in mini-text, the features are those of its beginning; each image's row counts them (`captions_cut`).
@@ -75,19 +76,11 @@ class EDITS:
         max_document_frequency: Words in a larger part of the class's captions than this do not count, 0..1. VLCP: 0.7.
         endpoint: Where the language model is, for prompts=endpoint.
         local_model: A GGUF file, for prompts=local.
-        num_steps: Steps of the full schedule; about `strength` of them are made.
-        strength: How far a prototype is noised, 0..1. 0 decodes the prototype itself.
-        guidance_scale: Classifier-free guidance; 1 is none.
-        guidance_interval: Fractions of the schedule between which guidance acts.
         negative_prompt: What guidance leads away from; None is the pack's prompt for no condition.
-        sampler: How the noised prototype is carried back.
-        fit: How real images become square.
     """
 
     name: ClassVar[str] = "edits"
     needs: ClassVar[frozenset[Part]] = frozenset({"denoiser", "codec", "backbone", "text"})
-    ipc: int
-    seed: int = 0
     captions: str = field(default="", metadata={"place": True})
     called: Mapping[str, str] = field(default_factory=dict)
     tau: float = 0.01
@@ -103,25 +96,17 @@ class EDITS:
     max_document_frequency: float = 0.7
     endpoint: EndpointSettings | None = None
     local_model: str = field(default="", metadata={"place": True})
-    num_steps: int = 20
-    strength: float = 0.7
-    guidance_scale: float = 4.0
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    negative_prompt: str | None = None
-    sampler: SamplerName = "dpm++2m"
-    fit: Fit = "crop"
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        refuse_below_one(self, "ipc", "outlier_neighbors", "k_image", "k_text", "num_words", "num_steps")
+        super().__post_init__()
+        refuse_below_one(self, "outlier_neighbors", "k_image", "k_text", "num_words")
         if not self.tau >= 0:
             raise ConfigError(f"tau must be at least 0, got {self.tau}")
         if not 0 <= self.max_document_frequency <= 1:
             raise ConfigError(f"max_document_frequency must lie in 0..1, got {self.max_document_frequency}")
         if not 0 <= self.outliers <= 0.5:
             raise ConfigError(f"outliers must lie in 0..0.5, got {self.outliers}")
-        if not 0 <= self.strength <= 1:
-            raise ConfigError(f"strength must lie in 0..1, got {self.strength}")
         refuse_writer(self.prompts, self.endpoint, self.local_model)
 
     @classmethod
@@ -155,7 +140,7 @@ class EDITS:
 
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse small classes, images without a caption, a denoiser without prompts, and walks that cannot be."""
-        refuse_small_classes(source, ipc=self.ipc)
+        super().check(source, models)
         if unknown := sorted(set(self.called) - set(source.class_names)):
             raise ConfigError(f"called names the class '{unknown[0]}'; there is {', '.join(source.class_names)}"[:500])
         captions = self._captions()
@@ -165,51 +150,26 @@ class EDITS:
         texts = models.text.width(self.pooling)
         if self.joint == "shared":
             refuse_other_dimensions(models.backbone.num_features, texts)
-        self._guided(models)
-        refuse_no_step(self._times(models), strength=self.strength, num_steps=self.num_steps)
 
     def warm_up(self) -> None:
         """scikit-learn, with SciPy and the buffers of its OpenBLAS; the client of an endpoint, or a local model."""
-        warm_up()
+        super().warm_up()
         with language_model(self.prompts, self.endpoint, self.local_model):
             pass
-
-    def units(self, source: ImageSource) -> Sequence[Unit]:
-        """One unit a class."""
-        return one_unit_a_class(source)
 
     def work(self, source: ImageSource, models: Models) -> Work:
         """Read every image for the backbone, some for the encoder, walk each prototype down, decode it."""
         counts = class_counts(source)
-        rows = self._guided(models).step_rows(self._times(models)[:-1])
-        width = models.backbone.num_features + models.text.width(self.pooling)
-        return Work(
-            class_images=counts,
-            images_per_class=self.ipc,
-            walks=(Walk(samples=len(counts) * self.ipc, step_rows=rows),),
-            condition_times=len(rows),
-            scratch_nbytes=query_nbytes(max(counts), width),
-        )
+        scratch = query_nbytes(max(counts), models.backbone.num_features + models.text.width(self.pooling))
+        return self.walked(class_images=counts, images_per_class=self.ipc, scratch_nbytes=scratch, models=models)
 
-    def distill(
-        self,
-        units: Sequence[Unit],
-        source: ImageSource,
-        models: Models,
-        *,
-        resume: Mapping[int, State] = NO_STATES,
-    ) -> Iterator[Event]:
-        """Make `units` wave by wave; batches are filled across classes up to the bucket."""
-        models = away_from(models, self.negative_prompt)
-        generation = Generation(
-            seed=self.seed,
-            ipc=self.ipc,
-            sampler_of=lambda batch: sampler(self.sampler),
-            denoiser=self._guided(models),
-            times=self._times(models),
-            condition_of=lambda batch: condition_of(batch, models.conditioning),
-            noised=self.strength > 0,
-        )
+    def condition_of(self, batch: Sequence[Start], models: Models) -> Condition:
+        """The prompts."""
+        return condition_of(batch, models.conditioning)
+
+    def starts(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
+        """The image prototypes of each class, with their prompts."""
+        captions = self._captions()
         with language_model(self.prompts, self.endpoint, self.local_model) as model:
             writer = TextPrototypes(
                 model,
@@ -218,56 +178,36 @@ class EDITS:
                 num_words=self.num_words,
                 max_document_frequency=self.max_document_frequency,
             )
-            starts = self._starts(units, source, models, writer)
-            yield from generation.images(starts, models, total=len(units) * self.ipc)
-
-    def _starts(
-        self, units: Sequence[Unit], source: ImageSource, models: Models, writer: TextPrototypes
-    ) -> Iterator[Start | Progress]:
-        captions = self._captions()
-        tally = _Tally(images=sum(len(source.names(unit.class_ids[0])) for unit in units), made=len(units) * self.ipc)
-        for unit in units:
-            (class_id,) = unit.class_ids
-            name = source.class_names[class_id]
-            names = source.names(class_id)
-            texts = _texts(captions, name, names)
-            cut = sum(models.text.num_tokens(text) > models.text.max_tokens for text in texts)
-            images = yield from self._image_features(class_id, source, models, tally)
-            clusters = self._clusters(name, images, (yield from self._text_features(texts, models, tally)))
-            shown = [members[: self.k_image] for members in clusters]
-            latents = yield from self._latents(class_id, np.unique(np.concatenate(shown)), source, models, tally)
-            said = [[texts[i] for i in members[: self.k_text]] for members in clusters]
-            called = self.called.get(name, name)
-            prompts = writer.of(called, said, texts) if captions else repeat(Prompt(name, "name"), self.ipc)
-            for index, (members, prompt) in enumerate(zip(shown, prompts, strict=True)):
-                row = {
-                    "prompt": prompt.text,
-                    "prompt_by": prompt.by,
-                    "prompt_not": prompt.reason,
-                    "captions_cut": cut,
-                    "from": [names[i] for i in members],
-                }
-                latent = np.mean([latents[i] for i in members], axis=0)
-                yield Start(unit, name, index, latent, None if prompt.by == "name" else prompt.text, row)
-                yield tally.step("prompts", 1)
-
-    def _image_features(
-        self, class_id: int, source: ImageSource, models: Models, tally: _Tally
-    ) -> Generator[Progress, None, Features]:
-        made = []
-        for images in source.images(class_id, size=models.backbone.image_size, fit=self.fit, batch=models.bucket):
-            made.append(models.backbone.features(images))
-            yield tally.step("features", len(images))
-        return np.concatenate(made)
+            for unit in units:
+                (class_id,) = unit.class_ids
+                name, names = source.class_names[class_id], source.names(class_id)
+                texts = _texts(captions, name, names)
+                cut = sum(models.text.num_tokens(text) > models.text.max_tokens for text in texts)
+                images = yield from class_features(class_id, source, models, fit=self.fit)
+                clusters = self._clusters(name, images, (yield from self._text_features(name, texts, models)))
+                shown = [members[: self.k_image] for members in clusters]
+                latents = yield from self._mean_latents(shown, class_id, source, models)
+                said = [[texts[i] for i in members[: self.k_text]] for members in clusters]
+                called = self.called.get(name, name)
+                prompts = writer.of(called, said, texts) if captions else repeat(Prompt(name, "name"), self.ipc)
+                for index, (latent, prompt) in enumerate(zip(latents, prompts, strict=True)):
+                    row = {
+                        "prompt": prompt.text,
+                        "prompt_by": prompt.by,
+                        "prompt_not": prompt.reason,
+                        "captions_cut": cut,
+                        "from": [names[i] for i in shown[index]],
+                    }
+                    yield Start(unit, name, index, latent, None if prompt.by == "name" else prompt.text, row)
+                    yield Progress(f"prompts of {name}", index + 1, self.ipc)
 
     def _text_features(
-        self, texts: Sequence[str], models: Models, tally: _Tally
+        self, class_name: str, texts: Sequence[str], models: Models
     ) -> Generator[Progress, None, Features]:
         made = []
         for start in range(0, len(texts), models.bucket):
-            some = texts[start : start + models.bucket]
-            made.append(models.text.features(some, pooling=self.pooling))
-            yield tally.step("captions", len(some))
+            made.append(models.text.features(texts[start : start + models.bucket], pooling=self.pooling))
+            yield Progress(f"captions of {class_name}", min(start + models.bucket, len(texts)), len(texts))
         return np.concatenate(made)
 
     def _clusters(self, class_name: str, images: Features, texts: Features) -> list[Members]:
@@ -283,19 +223,18 @@ class EDITS:
             seed = small_seed(self.seed, class_name, "k-means")
             return [kept[members] for members in clusters_of(fused[kept], self.ipc, seed=seed)]
 
-    def _latents(
-        self, class_id: int, wanted: Members, source: ImageSource, models: Models, tally: _Tally
-    ) -> Generator[Progress, None, dict[int, Latents]]:
-        """The latents of some images of a class, by position."""
-        made: dict[int, Latents] = {}
-        first = 0
-        for images in source.images(class_id, size=models.image_size, fit=self.fit, batch=models.images_at_a_time):
-            here = wanted[(wanted >= first) & (wanted < first + len(images))]
-            if here.size:
-                made.update(zip(here.tolist(), models.codec.encode(images[here - first]), strict=True))
-            first += len(images)
-            yield tally.step("encode", len(images))
-        return made
+    def _mean_latents(
+        self, groups: Sequence[Members], class_id: int, source: ImageSource, models: Models
+    ) -> Generator[Progress, None, list[Array]]:
+        """The mean latent of each group of images of a class."""
+        wanted, stage = set(np.concatenate(groups).tolist()), f"encode {source.class_names[class_id]}"
+        latents = {}
+        for made in image_latents(class_id, source, models, fit=self.fit, stage=stage, images=wanted):
+            if isinstance(made, Progress):
+                yield made
+            else:
+                latents[made[0]] = made[1]
+        return [np.mean([latents[i] for i in members], axis=0) for members in groups]
 
     def _captions(self) -> Captions | None:
         if not self.captions:
@@ -305,30 +244,6 @@ class EDITS:
                 f"captions={CLASS_NAMES} does without"
             )
         return None if self.captions == CLASS_NAMES else read_captions(self.captions)
-
-    def _times(self, models: Models) -> Times:
-        return sampler(self.sampler).times(models.schedule, self.num_steps, strength=self.strength)
-
-    def _guided(self, models: Models) -> Guided:
-        return Guided(
-            models.denoiser,
-            models.conditioning,
-            scale=self.guidance_scale,
-            interval=self.guidance_interval,
-            num_times=models.schedule.num_times,
-        )
-
-
-class _Tally:
-    """How far each stage is: of all images, or of all that are made."""
-
-    def __init__(self, *, images: int, made: int) -> None:
-        self._totals = {"features": images, "captions": images, "encode": images, "prompts": made}
-        self._done = dict.fromkeys(self._totals, 0)
-
-    def step(self, stage: str, count: int) -> Progress:
-        self._done[stage] += count
-        return Progress(stage, self._done[stage], self._totals[stage])
 
 
 def _texts(captions: Captions | None, class_name: str, names: Sequence[str]) -> tuple[str, ...]:

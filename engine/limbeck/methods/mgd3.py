@@ -115,7 +115,7 @@ class MGD3(RespacedWalk):
             for index, mode in enumerate(clusters.centers().reshape(self.ipc, *models.latent_shape)):
                 yield Start(unit, name, index, mode)
 
-    def sampler(self, batch: Sequence[Start], models: Models) -> Sampler:
+    def sampler_of(self, batch: Sequence[Start], models: Models) -> Sampler:
         """From noise, guided to the modes."""
         noise = np.stack([self.noise(start.class_name, start.index, models.latent_shape) for start in batch])
         return ToTargets(run=lambda modes: self._guided_to(modes, models), noise=noise, level=None)

@@ -58,7 +58,7 @@ class Minimax(RespacedWalk):
         none_read = (0,) * len(source.class_names)
         return self.walked(class_images=none_read, images_per_class=self.ipc, scratch_nbytes=0, models=models)
 
-    def sampler(self, batch: Sequence[Start], models: Models) -> Sampler:
+    def sampler_of(self, batch: Sequence[Start], models: Models) -> Sampler:
         """DDPM."""
         return partial(ddpm, variance=self.variance)
 

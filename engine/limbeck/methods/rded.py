@@ -21,57 +21,52 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from limbeck.arrays import Array, ClassIds, Features, Images
-from limbeck.data.base import Fit, ImageSource
+from limbeck.arrays import Array, Images
+from limbeck.data.base import ImageSource
 from limbeck.errors import ConfigError, DataError
-from limbeck.linear_head import LinearHead, fit_head
+from limbeck.linear_head import LinearHead
 from limbeck.memory.work import Work
-from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
-from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
-from limbeck.methods.shared.mosaic import Order, mosaic, patch_size, usual_parts
+from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
+from limbeck.methods.shared.by_class import class_counts
+from limbeck.methods.shared.mosaic import Order
+from limbeck.methods.shared.patch_selection import PatchSelection
+from limbeck.methods.shared.realism import best_crops, fitted_teacher, judged
 from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.methods.shared.windows import NBYTES as WINDOW_NBYTES
-from limbeck.methods.shared.windows import Window, cut, cut_windows, patch_rows
+from limbeck.methods.shared.windows import Window, cut
 from limbeck.models import Models, Part
 from limbeck.randomness import generator
 
 
 @dataclass(frozen=True, kw_only=True)
-class RDED:
+class RDED(PatchSelection):
     """Realistic crops, composed.
 
     Args:
-        ipc: Images per class.
+        ipc, parts, fit: As `PatchSelection`.
         seed: With class name and image, fixes the crops; with the class name, the candidates.
         candidates: How many images of a class, drawn at random, are looked at.
         crops: Random squares of each.
         scale: The smallest and largest area of a square as a fraction of the image's.
         padded: Show the teacher a crop at the size of a patch amid black, instead of filling what it reads.
         order: Which crops share an image.
-        parts: Crops along the side of an image; None is 2, and 1 for images up to 64 pixels.
-        fit: How real images become square.
         scratch_bytes: The most that the candidates' features of all classes may take, in bytes; fitting the teacher
             needs four times that.
     """
 
     name: ClassVar[str] = "rded"
     needs: ClassVar[AbstractSet[Part]] = frozenset({"backbone"})
-    ipc: int
-    seed: int = 0
     candidates: int = 300
     crops: int = 5
     scale: tuple[float, float] = (0.08, 1.0)
     padded: bool = False
     order: Order = "consecutive"
-    parts: int | None = None
-    fit: Fit = "crop"
     scratch_bytes: int = 512 * 2**20
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
-        refuse_below_one(self, "ipc", "candidates", "crops")
-        if self.parts is not None and self.parts < 1:
-            raise ConfigError(f"parts must be at least 1, or None for the usual, got {self.parts}")
+        super().__post_init__()
+        refuse_below_one(self, "candidates", "crops")
         low, high = self.scale
         if not 0 < low <= high <= 1:
             raise ConfigError(f"scale must be two rising fractions above 0 and at most 1, got {self.scale}")
@@ -88,18 +83,17 @@ class RDED:
 
     def check(self, source: ImageSource, models: Models) -> None:
         """Refuse small classes, too few crops, patches that fill no image, and features beyond `scratch_bytes`."""
-        refuse_small_classes(source, ipc=self.ipc)
+        super().check(source, models)
         if len(source.class_names) < 2:
             raise DataError(
                 f"the only class is '{source.class_names[0]}'; the teacher tells classes apart, so there must be two"
             )
-        parts = self._parts(models)
-        patch_size(models.image_size, parts)
         fewest = min(min(class_counts(source)), self.candidates) * self.crops
-        if fewest < self.ipc * parts**2:
+        if fewest < self.num_patches(models):
+            parts = self.parts_of(models)
             raise ConfigError(
                 f"the smallest class gives {fewest} crops, ipc={self.ipc} images of {parts} by {parts} need "
-                f"{self.ipc * parts**2}; raise candidates or crops, or set parts=1"
+                f"{self.num_patches(models)}; raise candidates or crops, or set parts=1"
             )
         needed = self._features_nbytes(source, models)
         if needed > self.scratch_bytes:
@@ -111,11 +105,7 @@ class RDED:
     def warm_up(self) -> None:
         """scikit-learn, with SciPy and the buffers of its OpenBLAS."""
         rng = np.random.default_rng(0)
-        _fitted(rng.standard_normal((256, 1024), dtype=np.float32), np.arange(256) % 8)
-
-    def units(self, source: ImageSource) -> Sequence[Unit]:
-        """One unit a class; all of them have the same teacher."""
-        return one_unit_a_class(source)
+        fitted_teacher(rng.standard_normal((256, 1024), dtype=np.float32), np.arange(256) % 8)
 
     def work(self, source: ImageSource, models: Models) -> Work:
         """Every candidate and its crops go through the backbone."""
@@ -135,31 +125,13 @@ class RDED:
         resume: Mapping[int, State] = NO_STATES,
     ) -> Iterator[Event]:
         """Fit the teacher, then select and compose, class by class."""
-        parts = self._parts(models)
         teacher = yield from self._teacher(source, models)
         for unit in units:
-            (class_id,) = unit.class_ids
-            crops = yield from self._scored(class_id, source, models, teacher)
-            chosen = best_crops(crops, self.ipc * parts**2)
-            patches = yield from cut_windows(
-                chosen,
-                class_id,
-                source,
-                fit=self.fit,
-                read_size=models.image_size,
-                size=patch_size(models.image_size, parts),
-                batch=models.bucket,
-            )
-            rows = patch_rows(
-                chosen,
-                source.names(class_id),
-                seed=self.seed,
-                images=self.ipc,
-                parts=parts,
-                order=self.order,
-                columns={"cross_entropies": [-crop.score for crop in chosen]},
-            )
-            yield DistilledImages(unit, mosaic(patches, parts, order=self.order), unit.class_ids * self.ipc, rows)
+            crops = yield from self._scored(unit.class_ids[0], source, models, teacher)
+            chosen = best_crops(crops, self.num_patches(models))
+            losses = [-crop.score for crop in chosen]
+            columns = {"cross_entropies": losses}
+            yield from self.composed(unit, chosen, source, models, columns=columns, order=self.order)
 
     def _teacher(self, source: ImageSource, models: Models) -> Generator[Progress, None, LinearHead]:
         counts = class_counts(source)
@@ -173,7 +145,7 @@ class RDED:
                 labels[done : done + len(images)] = class_id
                 done += len(images)
                 yield Progress("teacher", done, total)
-        return _fitted(features, labels)
+        return fitted_teacher(features, labels)
 
     def _scored(
         self, class_id: int, source: ImageSource, models: Models, teacher: LinearHead
@@ -188,11 +160,11 @@ class RDED:
                 for window in self._windows(name, place):
                     shown.append((window, self._as_shown(image, window, models)))
                     if len(shown) == models.bucket:
-                        scored += _judged(shown, class_id, models, teacher)
+                        scored += judged(shown, class_id, models, teacher)
                         shown.clear()
                         yield Progress(f"score {name}", len(scored), total)
         if shown:
-            scored += _judged(shown, class_id, models, teacher)
+            scored += judged(shown, class_id, models, teacher)
             yield Progress(f"score {name}", len(scored), total)
         return scored
 
@@ -222,40 +194,10 @@ class RDED:
         size = models.backbone.image_size
         if not self.padded:
             return cut(image, window, size)
-        small = size // self._parts(models)
+        small = size // self.parts_of(models)
         before = (size - small) // 2
         after = size - small - before
         return np.pad(cut(image, window, small), ((0, 0), (before, after), (before, after)))
 
-    def _parts(self, models: Models) -> int:
-        return self.parts or usual_parts(models.image_size)
-
     def _features_nbytes(self, source: ImageSource, models: Models) -> int:
         return sum(min(count, self.candidates) for count in class_counts(source)) * models.backbone.num_features * 4
-
-
-def best_crops(crops: Sequence[Window], count: int) -> list[Window]:
-    """The `count` best: first the best crop of every image, the highest score first, then the second best of each, …"""
-    by_image: dict[int, list[Window]] = {}
-    for crop in sorted(crops, key=lambda crop: -crop.score):
-        by_image.setdefault(crop.image, []).append(crop)
-    turns = [(turn, -crop.score, crop) for found in by_image.values() for turn, crop in enumerate(found)]
-    return [crop for _, _, crop in sorted(turns, key=lambda one: one[:2])][:count]
-
-
-def _fitted(features: Features, labels: ClassIds) -> LinearHead:
-    """The teacher, on one thread, so that it is the same in every run."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        return fit_head(features, labels)
-
-
-def _judged(shown: Sequence[tuple[Window, Array]], class_id: int, models: Models, teacher: LinearHead) -> list[Window]:
-    features: Features = models.backbone.features(np.stack([image for _, image in shown]))
-    logits = teacher.logits(features).astype(np.float64)
-    scores = logits[:, class_id] - np.logaddexp.reduce(logits, axis=1)
-    return [
-        Window(crop.image, crop.top, crop.left, crop.side, float(score))
-        for (crop, _), score in zip(shown, scores, strict=True)
-    ]

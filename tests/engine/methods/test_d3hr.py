@@ -51,7 +51,7 @@ def test_a_walk_up_and_down_with_noise_that_does_not_depend_on_the_latent_is_the
 
     models = replace(gaussian_models(), denoiser=Constant())
     method = D3HR(ipc=1, guidance_scale=1.0)
-    up, down = method._times_up(models), method._times_down(models)
+    up, down = method._times_up(models), method.times(models)
     latents = np.random.default_rng(0).standard_normal((2, 3, 4, 4), dtype=np.float32)
     condition = models.conditioning.of_classes(["class 0"] * 2)
 
@@ -65,7 +65,7 @@ def test_a_walk_up_and_down_with_noise_that_does_not_depend_on_the_latent_is_the
 def test_the_walk_up_of_the_paper_ends_at_time_600_and_the_codes_walk_down_starts_at_620() -> None:
     models = gaussian_models()
     method = D3HR.faithful(ipc=10)
-    up, down = method._times_up(models), method._times_down(models)
+    up, down = method._times_up(models), method.times(models)
     assert (up[0], up[-1], len(up)) == (0, 600, 31)
     assert (down[0], len(down) - 1) == (620, 32)
 

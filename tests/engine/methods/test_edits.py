@@ -281,7 +281,7 @@ def test_faithful_has_the_official_figures() -> None:
 
 def test_faithful_makes_35_steps(source: ArraySource, captions: str) -> None:
     edits = EDITS.faithful(ipc=3)
-    assert len(edits._times(text_models())) == 36
+    assert len(edits.times(text_models())) == 36
 
 
 def test_an_unknown_setting_of_the_endpoint_is_refused() -> None:

@@ -1,13 +1,14 @@
-"""The latents of a class, in batches: what the methods that start from real images have in common."""
+"""The latents of a class: what the methods that start from real images have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
-from limbeck.arrays import Latents
+from limbeck.arrays import Array, Latents
 from limbeck.data.base import Fit, ImageSource
+from limbeck.methods.base import Progress
 from limbeck.models import Models
 from limbeck.randomness import generator
 
@@ -49,3 +50,27 @@ def encoded(
             ]
             yield mean + std * np.stack(noise)
         index += len(images)
+
+
+def image_latents(
+    class_id: int, source: ImageSource, models: Models, *, fit: Fit, stage: str, images: Collection[int] | None = None
+) -> Iterator[tuple[int, Array] | Progress]:
+    """Image and latent, of all or of some images of a class; progress comes under `stage`.
+
+    Args:
+        class_id: The class.
+        source: Its images.
+        models: The codec and its sizes.
+        fit: How images become square.
+        stage: What the events call it.
+        images: Positions of those that are encoded; None is all.
+    """
+    count = len(source.names(class_id))
+    start = 0
+    for read in source.images(class_id, size=models.image_size, fit=fit, batch=models.images_at_a_time):
+        wanted = [place for place in range(len(read)) if images is None or start + place in images]
+        if wanted:
+            latents = models.codec.encode(read if len(wanted) == len(read) else read[wanted])
+            yield from ((start + place, latent) for place, latent in zip(wanted, latents, strict=True))
+        start += len(read)
+        yield Progress(stage, start, count)

@@ -16,7 +16,7 @@ import numpy as np
 from limbeck.arrays import Images, Latents, Times
 from limbeck.diffusion.base import Condition, Denoiser
 from limbeck.diffusion.samplers import Sampler
-from limbeck.errors import ConfigError, EngineError
+from limbeck.errors import EngineError
 from limbeck.methods.base import DistilledImages, Event, Progress, Unit
 from limbeck.models import Models
 from limbeck.randomness import generator
@@ -146,24 +146,6 @@ class Generation:
         unit = made[0][0].unit
         rows = tuple({"seed": self.seed, "index": start.index, **start.row} for start, _ in made)
         return DistilledImages(unit, np.stack([image for _, image in made]), unit.class_ids * self.ipc, rows)
-
-
-def refuse_no_step(times: Times, *, strength: float, num_steps: int) -> None:
-    """Refuse a strength that is above 0 and still leaves no step of a walk from prototypes.
-
-    Args:
-        times: The walk, shape (steps + 1,).
-        strength: How far prototypes are noised, 0..1.
-        num_steps: Steps of the full schedule.
-
-    Raises:
-        ConfigError: With what would work.
-    """
-    if len(times) == 1 and strength > 0:
-        raise ConfigError(
-            f"strength={strength} of num_steps={num_steps} is no step at all; raise one of them, "
-            "or set strength=0 to decode the prototypes themselves"
-        )
 
 
 def refuse_not_finite(latents: Latents) -> None:

@@ -13,11 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from limbeck.arrays import Array, Latents, Times
-from limbeck.data.base import Fit, ImageSource
 from limbeck.diffusion.schedule import NoiseSchedule
 from limbeck.methods.base import Progress
-from limbeck.methods.shared.encoding import encoded
-from limbeck.models import Models
 
 Draws = Callable[[int], Iterable[tuple[int, Array]]]
 """The draws of an image: each a time, and noise of the shape of a latent."""
@@ -64,21 +61,6 @@ def noised_means(
     if waiting:
         _add(waiting, ask, schedule)
         yield _finished(means, num_draws)
-
-
-def image_latents(
-    class_id: int, source: ImageSource, models: Models, *, fit: Fit, stage: str, images: Iterable[int] | None = None
-) -> Iterator[tuple[int, Array] | Progress]:
-    """Image and latent, of all or of some images of a class; progress comes under `stage`."""
-    wanted = None if images is None else set(images)
-    count = len(source.names(class_id))
-    start = 0
-    for latents in encoded(class_id, source, models, fit=fit):
-        start += len(latents)
-        yield Progress(stage, start, count)
-        for image, latent in enumerate(latents, start - len(latents)):
-            if wanted is None or image in wanted:
-                yield image, latent
 
 
 @dataclass(eq=False)

@@ -17,10 +17,11 @@ import numpy as np
 
 from limbeck.arrays import Features, Images
 from limbeck.data.base import Fit, ImageSource
-from limbeck.errors import ConfigError, EngineError
+from limbeck.errors import ConfigError
 from limbeck.memory.work import Work
 from limbeck.methods.base import NO_STATES, DistilledImages, Event, Progress, State, Unit
 from limbeck.methods.shared.by_class import class_counts, one_unit_a_class, refuse_small_classes
+from limbeck.methods.shared.class_features import class_features
 from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.models import Models, Part
 
@@ -140,18 +141,9 @@ class FeatureSelection(Selection):
         return replace(super().work(source, models), scratch_nbytes=held)
 
     def chosen(self, class_id: int, source: ImageSource, models: Models) -> Generator[Progress, None, Sequence[int]]:
-        count = len(source.names(class_id))
-        features = np.empty((count, models.backbone.num_features), np.float32)
-        done = 0
-        stage = f"features of {source.class_names[class_id]}"
-        size = models.backbone.image_size
-        for images in source.images(class_id, size=size, fit=self.feature_fit, batch=models.bucket):
-            found = models.backbone.features(images)
-            if not np.isfinite(found).all():
-                raise EngineError("the backbone gave values that are not finite; check the pack with `limbeck doctor`")
-            features[done : done + len(images)] = normalized(found) if self.normalize else found
-            done += len(images)
-            yield Progress(stage, done, count)
+        features = yield from class_features(class_id, source, models, fit=self.feature_fit)
+        if self.normalize:
+            features = normalized(features)
         return self.choose(features, source.class_names[class_id])
 
     def _features_nbytes(self, source: ImageSource, models: Models) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -63,43 +63,6 @@ def best_windows(scores: Array, *, image: int, size: int, side: float, count: in
         above, before = max(top - pixels + 1, 0), max(left - pixels + 1, 0)
         means[above : top + pixels, before : left + pixels] = -np.inf
     return found
-
-
-def window_features(maps: Array, window: Window) -> Array:
-    """The mean of maps, shape (channels, height, width), over a window; cells that it cuts count in part."""
-    rows = _overlap(window.top, window.side, maps.shape[1])
-    columns = _overlap(window.left, window.side, maps.shape[2])
-    means: Array = np.einsum("chw,h,w->c", maps, rows, columns)
-    return means
-
-
-def features_of_windows(
-    windows: Sequence[Window], means: Iterable[Progress | Sequence[tuple[int, Array]]], *, channels: int, stage: str
-) -> Generator[Progress, None, Array]:
-    """The mean features of each window, of length 1, shape (windows, channels).
-
-    Args:
-        windows: Where.
-        means: The maps of each image that has a window, and the progress of making them, which is passed on.
-        channels: Of a map.
-        stage: What the events call it.
-    """
-    places: dict[int, list[int]] = {}
-    for place, window in enumerate(windows):
-        places.setdefault(window.image, []).append(place)
-    features = np.empty((len(windows), channels), np.float32)
-    done = 0
-    for made in means:
-        if isinstance(made, Progress):
-            yield made
-            continue
-        for image, maps in made:
-            for place in places[image]:
-                mean = window_features(maps, windows[place])
-                features[place] = mean / (np.linalg.norm(mean) or 1)
-        done += len(made)
-        yield Progress(stage, done, len(places))
-    return features
 
 
 def patch_rows(
@@ -189,12 +152,3 @@ def _window_means(values: Array, side: int) -> Array:
     sums[1:, 1:] = values.cumsum(axis=0).cumsum(axis=1)
     means: Array = (sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]) / side**2
     return means
-
-
-def _overlap(start: float, length: float, cells: int) -> Array:
-    """The part of a stretch that lies in each of so many equal cells of 0..1; they add up to 1."""
-    edges = np.arange(cells + 1) / cells
-    inside = np.minimum(edges[1:], start + length) - np.maximum(edges[:-1], start)
-    parts = np.maximum(inside, 0)
-    share: Array = parts / parts.sum()
-    return share

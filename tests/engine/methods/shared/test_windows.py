@@ -7,7 +7,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from limbeck.methods.shared.windows import Window, best_windows, cut, cut_windows, window_features
+from limbeck.methods.shared.diffusion_features import window_features
+from limbeck.methods.shared.windows import Window, best_windows, cut, cut_windows
 from support.sources import ArraySource, blobs
 
 
