@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from limbeck import imagenet
 from limbeck.data.decode import MAX_PIXELS
 from limbeck.data.naming import escaped, is_text
 from limbeck.data.stored import StoredSource
@@ -21,32 +22,41 @@ _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation",
 
 
 class ImageFolder(StoredSource):
-    """Images in class folders. Classes are the folders' names, sorted; hidden files and folders are ignored."""
+    """Images in class folders. Classes are the folders' names, sorted; hidden files and folders are ignored.
+
+    Args:
+        root: The folder.
+        subset: A list of `limbeck.imagenet.SUBSETS`: only its folders are classes, in its order.
+        max_pixels: As `open_source`.
+    """
 
     kind: ClassVar[str] = "imagefolder"
 
-    def __init__(self, root: Path, *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, root: Path, *, subset: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
         """List the images of `root`; none is opened.
 
         Raises:
             DataError: No class folder, a class folder without an image, a folder of splits, one that cannot be
-                listed, or a name that is not UTF-8.
+                listed, a name that is not UTF-8, or a class of the subset that is missing.
         """
         try:
-            self._list(root, max_pixels)
+            self._list(root, subset, max_pixels)
         except OSError as error:
             where = escaped(str(error.filename or root))
             raise DataError(f"{where} cannot be listed: {error.strerror or error}") from error
 
-    def _list(self, root: Path, max_pixels: int) -> None:
+    def _list(self, root: Path, subset: str | None, max_pixels: int) -> None:
         folders = _visible_folders(root)
         if not folders:
             raise DataError(f"no class folder in {root}: it has {_content(root)}\n{_LAYOUT}")
         if all(folder.name.lower() in _SPLITS and _visible_folders(folder) for folder in folders):
             choices = ", ".join(str(folder) for folder in folders)
             raise DataError(f"{root} holds splits, not classes; give one of them: {choices}")
+        if subset is not None:
+            folders = _of_subset(subset, root, folders)
         _refuse_odd_names(root, [folder.name for folder in folders])
-        super().__init__(root.resolve().name, [folder.name for folder in folders], max_pixels=max_pixels)
+        location = root.resolve().name + (f":{subset}" if subset else "")
+        super().__init__(location, [folder.name for folder in folders], max_pixels=max_pixels)
         self._root = root
         self._files = [_image_files(folder, root) for folder in folders]
         _refuse_odd_names(root, [name for files in self._files for name in files])
@@ -64,6 +74,18 @@ class ImageFolder(StoredSource):
 
     def stored_pictures(self, class_id: int) -> Iterator[Path]:
         return (self._root / name for name in self._files[class_id])
+
+
+def _of_subset(subset: str, root: Path, folders: Sequence[Path]) -> list[Path]:
+    """The folders of a subset's classes, in its order."""
+    wanted = imagenet.subset(subset)
+    by_name = {folder.name: folder for folder in folders}
+    if missing := [name for name in wanted if name not in by_name]:
+        raise DataError(
+            f"{root} has {len(wanted) - len(missing)} of the {len(wanted)} classes of {subset}; missing is "
+            f"{missing[0]} ({imagenet.in_words(missing[0])}); the folders must be named by WordNet ids"
+        )
+    return [by_name[name] for name in wanted]
 
 
 def _visible_folders(root: Path) -> list[Path]:

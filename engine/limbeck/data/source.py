@@ -14,6 +14,7 @@ from limbeck.data.parquet import ParquetImages, parquet_files
 from limbeck.data.stored import StoredSource
 from limbeck.data.tensors import SUFFIXES, RestoredNpz, TensorImages
 from limbeck.errors import DataError, UnreadableImagesError
+from limbeck.imagenet import SUBSETS
 
 _CHECK_SIZE = 32
 
@@ -35,7 +36,8 @@ def open_source(
 
     Args:
         location: The path. A split of a parquet folder or an npz file is chosen by its name after a colon:
-            `digits.npz:train`; a run of several in a file of tensors by its number: `mtt.pt:0`.
+            `digits.npz:train`; a run of several in a file of tensors by its number: `mtt.pt:0`; of a folder of
+            ImageNet's classes a subset: `imagenet/train:imagewoof`.
         image_column: Parquet only: the column with the images; None finds it.
         label_column: Parquet only: the column with the labels; None finds it.
         max_pixels: The limit on width times height of an image; a larger one counts as unreadable.
@@ -109,12 +111,15 @@ def _open(location: str | Path, columns: Mapping[str, str | None], max_pixels: i
         return ParquetImages(shards, f"{name}:{split}" if split else name, **columns, max_pixels=max_pixels)
     if path.suffix.lower() == ".npz":
         return NpzImages(path, split, max_pixels=max_pixels)
-    if split:
-        raise DataError(f"nothing at {location}: {path} is there, and has no splits to choose from")
+    if split and (is_distilled(path) or not path.is_dir() or split not in SUBSETS):
+        raise DataError(
+            f"nothing at {location}: {path} is there, and has no splits to choose from\n"
+            f"of a folder of ImageNet's classes a subset may be chosen: {', '.join(SUBSETS)}"
+        )
     if is_distilled(path):
         return read_distilled(path)
     if path.is_dir():
-        return ImageFolder(path, max_pixels=max_pixels)
+        return ImageFolder(path, subset=split, max_pixels=max_pixels)
     if path.suffix.lower() == ".parquet":
         return ParquetImages([path], name, **columns, max_pixels=max_pixels)
     raise DataError(f"{path} is of no kind that can be read; {_WORKS}")

@@ -19,6 +19,7 @@ from limbeck.diffusion.batching import in_buckets
 from limbeck.diffusion.table import RowTable
 from limbeck.engine import Runnable
 from limbeck.errors import ConfigError
+from limbeck.imagenet import are_imagenet, label_of
 from limbeck.pack import DenoiserInfo
 
 
@@ -44,7 +45,7 @@ class ClassConditioning:
     """Class names to the network's class ids.
 
     A name matches if it equals the network's, or one of its comma-separated synonyms ("tench, Tinca tinca"),
-    whatever the case.
+    whatever the case. Of a network that knows ImageNet's classes a WordNet id ("n01440764") is one too.
     """
 
     def __init__(self, info: DenoiserInfo) -> None:
@@ -55,10 +56,12 @@ class ClassConditioning:
             for key in (name, *name.split(",")):
                 self._ids.setdefault(key.strip().casefold(), class_id)
         self._names = info.classes
+        self._imagenet = are_imagenet(info.classes)
 
     def of_classes(self, names: Sequence[str]) -> ClassCondition:
         """One row a name. Raises `ConfigError` for names the network does not know."""
-        unknown = sorted({name for name in names if name.strip().casefold() not in self._ids})
+        ids = {name: self._id(name) for name in names}
+        unknown = sorted(name for name, class_id in ids.items() if class_id is None)
         if unknown:
             shown = ", ".join(self._names[:12]) + (", …" if len(self._names) > 12 else "")
             raise ConfigError(
@@ -66,11 +69,15 @@ class ClassConditioning:
                 f"it knows {len(self._names)}: {shown}\n"
                 "rename the classes, or use a pack trained on them; d4m can do without: --set condition=none"
             )
-        return ClassCondition(np.array([self._ids[name.strip().casefold()] for name in names], np.int64))
+        return ClassCondition(np.array([ids[name] for name in names], np.int64))
 
     def null(self, batch: int) -> ClassCondition:
         """`batch` rows of the null class."""
         return ClassCondition(np.full(batch, self._null, np.int64))
+
+    def _id(self, name: str) -> int | None:
+        own = self._ids.get(name.strip().casefold())
+        return label_of(name) if own is None and self._imagenet else own
 
 
 class DitDenoiser:

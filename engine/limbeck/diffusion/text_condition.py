@@ -17,6 +17,7 @@ from limbeck.arrays import Array
 from limbeck.diffusion.batching import in_buckets
 from limbeck.diffusion.table import RowTable
 from limbeck.engine import Runnable
+from limbeck.imagenet import in_words
 from limbeck.pack import NAME, UnetInfo
 
 
@@ -42,7 +43,7 @@ class TextConditioning:
     """Class names to prompts, by the template of a pack.
 
     Every name is known: what a network makes of a word that it never saw is not for this layer to say. D4M's prompt is
-    the name itself, with its synonyms ("tench, Tinca tinca").
+    the name itself, with its synonyms ("tench, Tinca tinca"), which a WordNet id of ImageNet's stands for.
     """
 
     def __init__(self, info: UnetInfo) -> None:
@@ -52,7 +53,7 @@ class TextConditioning:
 
     def of_classes(self, names: Sequence[str]) -> TextCondition:
         """One row a name."""
-        return self.of_prompts([self._template.replace(NAME, name) for name in names])
+        return self.of_prompts([self._template.replace(NAME, in_words(name)) for name in names])
 
     def of_prompts(self, prompts: Sequence[str]) -> TextCondition:
         """One row a prompt, as it is."""

@@ -16,6 +16,7 @@ from PIL import Image
 from limbeck.arrays import Features, Images
 from limbeck.data.base import Fit, ImageSource
 from limbeck.errors import ConfigError
+from limbeck.imagenet import in_words
 from limbeck.methods.shared.by_class import class_counts
 from limbeck.models import Backbone
 from limbeck.text.concepts import TEMPLATE, Concepts, refuse_template, template_caption
@@ -60,7 +61,7 @@ class SeeingCaptioner:
     def captions(self, source: ImageSource) -> Iterator[Row]:
         """Class by class. A caption that does not name its class gets the name in front."""
         for class_id, class_name in enumerate(source.class_names):
-            called = self.called.get(class_name, class_name)
+            called = self.called.get(class_name, in_words(class_name))
             name = names_of(called)[0]
             answers = self.model.answers(self._questions(class_id, name, source))
             for image, answer in zip(source.names(class_id), answers, strict=True):
@@ -103,8 +104,9 @@ class ConceptCaptioner:
         """Class by class; all images are read before the first caption."""
         features = [self._features(class_id, source) for class_id in range(len(source.class_names))]
         labels = np.repeat(np.arange(len(features)), [len(of_class) for of_class in features])
-        concepts = self.concepts or Concepts.of_classes(np.concatenate(features), labels, source.class_names)
-        for class_id, (name, of_class) in enumerate(zip(source.class_names, features, strict=True)):
+        names = [in_words(name) for name in source.class_names]
+        concepts = self.concepts or Concepts.of_classes(np.concatenate(features), labels, names)
+        for class_id, (name, of_class) in enumerate(zip(names, features, strict=True)):
             found = concepts.nearest(of_class, self.count, but=name)
             for image, nearest in zip(source.names(class_id), found, strict=True):
                 yield image, template_caption(self.template, name, nearest)

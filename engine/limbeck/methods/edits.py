@@ -24,6 +24,7 @@ from limbeck.data.base import ImageSource
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.text_features import Pooling
 from limbeck.errors import ConfigError
+from limbeck.imagenet import in_words
 from limbeck.memory.work import Work
 from limbeck.methods.base import Progress, Unit
 from limbeck.methods.shared.by_class import class_counts
@@ -188,8 +189,9 @@ class EDITS(NoisedPrototypes):
                 shown = [members[: self.k_image] for members in clusters]
                 latents = yield from self._mean_latents(shown, class_id, source, models)
                 said = [[texts[i] for i in members[: self.k_text]] for members in clusters]
-                called = self.called.get(name, name)
-                prompts = writer.of(called, said, texts) if captions else repeat(Prompt(name, "name"), self.ipc)
+                words = in_words(name)
+                called = self.called.get(name, words)
+                prompts = writer.of(called, said, texts) if captions else repeat(Prompt(words, "name"), self.ipc)
                 for index, (latent, prompt) in enumerate(zip(latents, prompts, strict=True)):
                     row = {
                         "prompt": prompt.text,
@@ -247,4 +249,4 @@ class EDITS(NoisedPrototypes):
 
 
 def _texts(captions: Captions | None, class_name: str, names: Sequence[str]) -> tuple[str, ...]:
-    return captions.of(names) if captions else (class_name,) * len(names)
+    return captions.of(names) if captions else (in_words(class_name),) * len(names)

@@ -25,6 +25,7 @@ from limbeck_server.cli.options import (
     RoleBackendOption,
     SettingsOption,
     StepCacheOption,
+    class_names_in,
 )
 from limbeck_server.cli.report import Report, parse_settings
 
@@ -133,15 +134,11 @@ def _reading(
     class_names: Path | None,
     split: str | None,
 ) -> dict[str, Any]:
-    try:
-        names = None if class_names is None else class_names.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--class-names {class_names} cannot be read: {error}") from error
     reading = {
         "image_column": image_column,
         "label_column": label_column,
         "normalization": normalization,
-        "class_names": names,
+        "class_names": class_names_in(class_names),
         "split": split,
     }
     return {name: value for name, value in reading.items() if value is not None}

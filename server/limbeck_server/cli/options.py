@@ -13,6 +13,7 @@ from limbeck.backends.onnxruntime import CPU
 from limbeck.data.normalization import Normalization
 from limbeck.diffusion.step_cache import StepCache
 from limbeck.errors import ConfigError
+from limbeck.imagenet import SUBSETS, subset
 from limbeck.methods import METHODS
 from limbeck.pack import Role
 from limbeck_server.backends import BACKENDS, BackendName, named_backend
@@ -92,7 +93,8 @@ NormalizationOption = Annotated[
 ClassNamesOption = Annotated[
     Path | None,
     typer.Option(
-        help="Tensors: a file with one class name a line, in label order, as the pack calls them.",
+        help="Tensors: a file with one class name a line, in label order, as the pack calls them; or a subset of "
+        "ImageNet by name, such as imagewoof.",
         show_default="those in the file, or the labels as digits",
     ),
 ]
@@ -127,16 +129,30 @@ def reading_of(
     Raises:
         ConfigError: A normalization that is none, or class names that cannot be read.
     """
-    try:
-        names = None if class_names is None else class_names.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--class-names {class_names} cannot be read: {error}") from error
     return {
         "image_column": image_column,
         "label_column": label_column,
         "normalization": None if normalization is None else Normalization.parse(normalization),
-        "class_names": names,
+        "class_names": class_names_in(class_names),
     }
+
+
+def class_names_in(file: Path | None) -> Sequence[str] | None:
+    """The class names of a file, or of a subset of ImageNet where there is no such file.
+
+    Raises:
+        ConfigError: They cannot be read.
+    """
+    if file is None:
+        return None
+    if str(file) in SUBSETS and not file.exists():
+        return subset(str(file))
+    try:
+        return file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--class-names {file} cannot be read: {error}; of ImageNet there is {', '.join(SUBSETS)}"
+        ) from error
 
 
 def make_backend(

@@ -9,6 +9,7 @@ from limbeck.data.imagefolder import ImageFolder
 from limbeck.data.npz import NpzImages
 from limbeck.data.source import check, open_source, unreadable
 from limbeck.errors import DataError, UnreadableImagesError
+from limbeck.imagenet import subset
 
 
 @pytest.fixture
@@ -58,6 +59,25 @@ def test_a_location_that_the_system_refuses_is_a_data_error(tmp_path):
 def test_a_split_of_an_image_folder_is_refused(image_folder):
     with pytest.raises(DataError, match="has no splits to choose from"):
         open_source(f"{image_folder(['a/1.png'])}:train")
+
+
+def test_a_subset_of_imagenet_has_its_classes_in_its_order(image_folder):
+    """Labels of a subset are positions in the papers' list, which is not sorted."""
+    wanted = subset("imagewoof")
+    root = image_folder([f"{name}/{number}.png" for name in (*sorted(wanted), "n01440764") for number in range(2)])
+    source = open_source(f"{root}:imagewoof")
+    assert source.class_names == wanted
+    assert source.names(0) == (f"{wanted[0]}/0.png", f"{wanted[0]}/1.png")
+    assert source.describe()["location"] == f"{root.name}:imagewoof"
+    assert len(open_source(root).class_names) == 11
+
+
+def test_a_class_of_a_subset_that_is_missing_is_named(image_folder):
+    root = image_folder([f"{name}/1.png" for name in subset("imagenette")[1:]])
+    with pytest.raises(
+        DataError, match=r"9 of the 10 classes of imagenette; missing is n01440764 \(tench, Tinca tinca"
+    ):
+        open_source(f"{root}:imagenette")
 
 
 def test_another_kind_of_file_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from limbeck.arrays import Array
 from limbeck.diffusion.denoiser import ClassCondition, ClassConditioning, DitDenoiser
 from limbeck.errors import ConfigError
+from limbeck.imagenet import WORDNET_IDS, in_words
 from limbeck.pack import DenoiserInfo
 from support.functions import function_engine
 from support.graphs import tensor
@@ -150,6 +151,23 @@ def test_a_condition_of_another_kind_is_refused():
 @pytest.mark.parametrize("name", ["tench, Tinca tinca", "tench", "Tinca tinca", "TENCH", " tench "])
 def test_a_class_is_known_by_each_of_its_synonyms(name):
     np.testing.assert_array_equal(ClassConditioning(INFO).of_classes(["dog", name]).class_ids, [1, 0])
+
+
+def test_a_network_that_knows_imagenet_knows_wordnet_ids():
+    """Folders of ImageNet are called by them; only so are its two cranes and its two maillots told apart."""
+    names = tuple(in_words(wordnet_id) for wordnet_id in WORDNET_IDS)
+    conditioning = ClassConditioning(INFO.model_copy(update={"classes": names}))
+    asked = ["n01440764", "n02012849", "n03126707", "N15075141", "crane"]
+    np.testing.assert_array_equal(conditioning.of_classes(asked).class_ids, [0, 134, 517, 999, 134])
+    with pytest.raises(ConfigError, match="does not know the class"):
+        conditioning.of_classes(["n99999999"])
+
+
+def test_a_network_of_other_classes_knows_no_wordnet_ids():
+    with pytest.raises(ConfigError, match=r"does not know the class\(es\) n01440764"):
+        ClassConditioning(INFO).of_classes(["n01440764"])
+    named = INFO.model_copy(update={"classes": ("n02096294", "n01440764")})
+    np.testing.assert_array_equal(ClassConditioning(named).of_classes(["n01440764"]).class_ids, [1])
 
 
 def test_unknown_classes_are_refused_with_the_known():

@@ -88,6 +88,10 @@ def test_without_a_template_the_name_is_the_prompt():
     assert TextConditioning(info).of_classes(["tench, Tinca tinca"]).prompts == ("tench, Tinca tinca",)
 
 
+def test_a_wordnet_id_is_said_in_words():
+    assert TextConditioning(INFO).of_classes(["n01440764"]).prompts == ("a photo of tench, Tinca tinca",)
+
+
 @pytest.mark.parametrize("name", ["{name}", "{0}", "50 % {x"])
 def test_a_name_with_braces_is_taken_as_it_is(name):
     assert TextConditioning(INFO).of_classes([name]).prompts == (f"a photo of {name}",)
