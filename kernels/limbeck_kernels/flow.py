@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck_kernels.softmax import softmax
+
 Matrix = NDArray[np.float64]
 
 
@@ -95,7 +97,7 @@ def head_gradient(features: Matrix, labels: NDArray[np.int64], weight: Matrix) -
 
 def head_gradient_adjoint(slope: Matrix, features: Matrix, labels: NDArray[np.int64], weight: Matrix) -> Matrix:
     """The gradient of the features, shape (images, dimensions), from that of `head_gradient`."""
-    probabilities = _softmax(features @ weight.T)
+    probabilities = softmax(features @ weight.T)
     errors = _errors(features, labels, weight)
     at_errors = _with_ones(features) @ slope.T / len(features)
     at_logits = probabilities * (at_errors - (probabilities * at_errors).sum(axis=1, keepdims=True))
@@ -111,15 +113,9 @@ def _others(means: Matrix, divisor: float) -> Matrix:
 
 def _errors(features: Matrix, labels: NDArray[np.int64], weight: Matrix) -> Matrix:
     """P - Y."""
-    errors = _softmax(features @ weight.T)
+    errors = softmax(features @ weight.T)
     errors[np.arange(len(labels)), labels] -= 1
     return errors
-
-
-def _softmax(logits: Matrix) -> Matrix:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Matrix = raised / raised.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _with_ones(features: Matrix) -> Matrix:

@@ -19,6 +19,7 @@ from limbeck.labels.stored import StoredLabels
 from limbeck.labels.teacher import Teacher
 from limbeck.labels.views import draw_views, view
 from limbeck.randomness import generator
+from limbeck_kernels.softmax import softmax
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class TaughtFeed:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch."""
         for _, mixed, _, _ in self._drawn.epoch(number):
-            targets = softened(self._teacher.logits(mixed), self._drawn.recipe.temperature)
+            targets = softmax(self._teacher.logits(mixed), self._drawn.recipe.temperature)
             yield Batch(normalized(mixed), targets)
 
 
@@ -108,16 +109,8 @@ class StoredFeed:
         """The batches of an epoch; beyond the stored ones, those begin again."""
         for rows, views, mix, logits in self._stored.batches(number):
             images = view(self._pixels.floats(rows), views)
-            targets = softened(logits.astype(np.float32), self._recipe.temperature)
+            targets = softmax(logits.astype(np.float32), self._recipe.temperature)
             yield Batch(normalized(mix.images(images)), targets)
-
-
-def softened(logits: Array, temperature: float) -> Array:
-    """Softmax of `logits / temperature` along the last axis."""
-    scaled = logits / np.float32(temperature)
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from limbeck.arrays import Array, ClassIds, Features
-from limbeck.evaluate.feeds import softened
 from limbeck.labels.views import Views, draw_views
 from limbeck.linear_head import LinearHead
 from limbeck.randomness import generator
 from limbeck_kernels.adam import Adam
+from limbeck_kernels.softmax import softmax
 
 Slope = Callable[[Array, ClassIds], Array]
 """Outputs for some rows of the set, and those rows, to the gradient of the loss by the outputs."""
@@ -130,12 +130,12 @@ class HeadLearner:
     def _slope(self, taught: Array | None) -> Slope:
         heat = self._training.temperature
         share = 0.0 if taught is None else self._training.teacher_share
-        wanted = None if taught is None else softened(taught, heat)
+        wanted = None if taught is None else softmax(taught, heat)
 
         def slope(outputs: Array, rows: ClassIds) -> Array:
-            slopes: Array = (1 - share) * (softened(outputs, 1.0) - self._targets[rows])
+            slopes: Array = (1 - share) * (softmax(outputs) - self._targets[rows])
             if wanted is not None:  # of KL * heat^2; one heat is lost in the chain
-                slopes = slopes + share * heat * (softened(outputs, heat) - wanted[rows])
+                slopes = slopes + share * heat * (softmax(outputs, heat) - wanted[rows])
             return (slopes / len(rows)).astype(np.float32)
 
         return slope

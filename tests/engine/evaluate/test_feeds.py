@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from limbeck.errors import ConfigError
-from limbeck.evaluate.feeds import Batch, HardFeed, StoredFeed, TaughtFeed, softened
+from limbeck.evaluate.feeds import Batch, HardFeed, StoredFeed, TaughtFeed
 from limbeck.evaluate.recipe import Recipe
 from limbeck.labels.pixels import MEAN, STD, Pixels, normalized
 from limbeck.labels.relabel import relabel
+from limbeck_kernels.softmax import softmax
 from support.pixels import ColorTeacher, colored
 
 RECIPE = Recipe(epochs=2, batch_size=5, optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
@@ -66,25 +67,17 @@ def test_a_teacher_labels_the_images_after_they_are_mixed(pixels: Pixels) -> Non
     recipe = replace(RECIPE, cutmix_beta=1.0, temperature=20.0)
     for batch in TaughtFeed(pixels, recipe, ColorTeacher(), seed=0).epoch(0):
         seen = batch.images * STD + MEAN
-        np.testing.assert_allclose(batch.targets, softened(ColorTeacher().logits(seen), 20.0), atol=1e-5)
+        np.testing.assert_allclose(batch.targets, softmax(ColorTeacher().logits(seen), 20.0), atol=1e-5)
 
 
 def test_stored_labels_come_with_the_images_that_the_teacher_saw(pixels: Pixels) -> None:
     stored = relabel(pixels, ColorTeacher(), epochs=2, batch_size=5, crop_scale=(0.3, 1.0), cutmix_beta=1.0, seed=0)
     for batch in StoredFeed(pixels, replace(RECIPE, temperature=20.0), stored).epoch(1):
         seen = batch.images * STD + MEAN
-        np.testing.assert_allclose(batch.targets, softened(ColorTeacher().logits(seen), 20.0), atol=1e-3)
+        np.testing.assert_allclose(batch.targets, softmax(ColorTeacher().logits(seen), 20.0), atol=1e-3)
 
 
 def test_batches_other_than_the_stored_ones_are_refused(pixels: Pixels) -> None:
     stored = relabel(pixels, ColorTeacher(), epochs=1, batch_size=4, crop_scale=(1.0, 1.0), cutmix_beta=1.0, seed=0)
     with pytest.raises(ConfigError, match="stored for batches of 4, the recipe has 5"):
         StoredFeed(pixels, RECIPE, stored)
-
-
-def test_a_high_temperature_softens_to_nothing() -> None:
-    np.testing.assert_allclose(softened(np.asarray([[1.0, 2.0, 3.0]]), 1e6), 1 / 3, atol=1e-5)
-
-
-def test_softened_logits_do_not_overflow() -> None:
-    np.testing.assert_allclose(softened(np.asarray([[1e4, 0.0]], np.float32), 1.0), [[1, 0]])
