@@ -7,6 +7,8 @@ Zhao et al., "Taming Diffusion for Dataset Distillation with High Representative
 3. draw    - of `num_groups` groups of `ipc` Gaussian latents, keep the one whose own statistics fit best;
 4. sample  - carry that group back down and decode it.
 
+The statistics lie with the set: a set of another size is drawn from them (`statistics`), as the authors propose.
+
 `D3HR.faithful` has the settings of the official code. Its quirks that shape the result are settings here (the walk
 down starts one stride above the walk up, the skew is taken across the features of a sample with weight 0.1, the
 posterior is sampled). Not kept: the last stride down ends at time 1 instead of at the clean latent; images that cannot
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -32,6 +34,13 @@ from limbeck.errors import ConfigError, DataError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import Progress, Unit
 from limbeck.methods.shared.by_class import class_counts, refuse_small_classes
+from limbeck.methods.shared.class_statistics import (
+    COPIES,
+    ClassStatistics,
+    measured,
+    refuse_other_origin,
+    stored_statistics,
+)
 from limbeck.methods.shared.encoding import encoded
 from limbeck.methods.shared.generation import Start, refuse_not_finite
 from limbeck.methods.shared.group_search import GroupSearch, Skew, exact_group, exact_group_nbytes
@@ -39,7 +48,6 @@ from limbeck.methods.shared.guided_walk import GuidedWalk
 from limbeck.methods.shared.settings import refuse_below_one
 from limbeck.models import Models
 from limbeck.randomness import generator
-from limbeck_kernels.moments import Moments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +70,8 @@ class D3HR(GuidedWalk):
             the class's.
         sample_posterior: Draw the latent of a real image from the codec's posterior instead of taking its mean.
         fit: How real images become square.
+        statistics: `arrays.npz` of a set that was made of the same images with the same pack and walk up: its
+            statistics are taken, and no image is inverted again. Empty measures them.
         scratch_bytes: The most that the comparison of groups takes, in bytes; with select=exact, making the one group.
     """
 
@@ -76,19 +86,20 @@ class D3HR(GuidedWalk):
     select: Literal["group", "exact"] = "group"
     sample_posterior: bool = False
     fit: Fit = "crop"
+    statistics: str = field(default="", metadata={"place": True})
     scratch_bytes: int = 64 * 2**20
 
     def __post_init__(self) -> None:
         """Reject settings that could only fail later, inside a job."""
         super().__post_init__()
         refuse_below_one(self, "num_groups")
-        for field in ("inversion_strength", "denoise_strength"):
-            value = getattr(self, field)
+        for share in ("inversion_strength", "denoise_strength"):
+            value = getattr(self, share)
             if value is not None and not 0 < value <= 1:
-                raise ConfigError(f"{field} must lie in 0..1, and above 0, got {value}")
-        for field in ("mean_weight", "std_weight", "skew_weight"):
-            if not getattr(self, field) >= 0:
-                raise ConfigError(f"{field} must be at least 0, got {getattr(self, field)}")
+                raise ConfigError(f"{share} must lie in 0..1, and above 0, got {value}")
+        for weight in ("mean_weight", "std_weight", "skew_weight"):
+            if not getattr(self, weight) >= 0:
+                raise ConfigError(f"{weight} must be at least 0, got {getattr(self, weight)}")
 
     @classmethod
     def faithful(cls, *, ipc: int, seed: int = 0) -> Self:
@@ -123,6 +134,8 @@ class D3HR(GuidedWalk):
             raise ConfigError(
                 f"{which}={getattr(self, which)} of num_steps={self.num_steps} is no step at all; raise one of them"
             )
+        if self.statistics:
+            refuse_other_origin(stored_statistics(self.statistics), self._decides_statistics(), source, models)
         if self.select == "group":
             self._search(models)
         elif self._exact_nbytes(models) > self.scratch_bytes:
@@ -133,19 +146,21 @@ class D3HR(GuidedWalk):
 
     def work(self, source: ImageSource, models: Models) -> Work:
         """Encode every image and walk it up; walk the chosen group of each class down and decode it."""
-        counts = class_counts(source)
+        counts = tuple(0 if self.statistics else count for count in class_counts(source))
         guided = self.guided(models)
         # in both directions the network is asked at the noisier end of a step
         up, down = guided.step_rows(self._times_up(models)[1:]), guided.step_rows(self.times(models)[:-1])
+        drawn = self.scratch_bytes if self.select == "group" else self._exact_nbytes(models)
+        kept = COPIES * len(counts) * 2 * 8 * math.prod(models.latent_shape)
         return Work(
             class_images=counts,
             images_per_class=self.ipc,
             walks=(
-                *(Walk(samples=count, step_rows=up) for count in counts),
+                *(Walk(samples=count, step_rows=up) for count in counts if count),
                 *(Walk(samples=self.ipc, step_rows=down) for _ in counts),
             ),
             condition_times=len(up) + len(down),
-            scratch_nbytes=self.scratch_bytes if self.select == "group" else self._exact_nbytes(models),
+            scratch_nbytes=drawn + kept,
             interleaved=True,
         )
 
@@ -155,32 +170,28 @@ class D3HR(GuidedWalk):
 
     def starts(self, units: Sequence[Unit], source: ImageSource, models: Models) -> Iterator[Start | Progress]:
         """The chosen group of each class."""
+        stored = stored_statistics(self.statistics).arrays() if self.statistics else None
         for unit in units:
             (class_id,) = unit.class_ids
             name = source.class_names[class_id]
-            moments: Moments | None = None
-            for part in self.inverted(class_id, source, models):
-                if isinstance(part, Progress):
-                    yield part
-                    continue
-                measured = Moments.of(part.reshape(len(part), -1))
-                moments = measured if moments is None else moments.merged(measured)
-            assert moments is not None, "check has refused empty classes"
-            group = yield from self._group(name, moments, models)
+            if stored is None:
+                found = yield from measured(self.inverted(class_id, source, models))
+            else:
+                found = ClassStatistics.read(stored, name)
+            group = yield from self._group(name, found, models)
             for index, latent in enumerate(group.reshape(self.ipc, *models.latent_shape)):
-                yield Start(unit, name, index, latent)
+                yield Start(unit, name, index, latent, arrays=found.arrays(name))
 
-    def _group(self, class_name: str, moments: Moments, models: Models) -> Generator[Progress, None, Array]:
+    def _group(self, class_name: str, found: ClassStatistics, models: Models) -> Generator[Progress, None, Array]:
         def stream(index: int) -> np.random.Generator:
             return generator(self.seed, class_name, index, "group")
 
-        mean, std = moments.mean, np.sqrt(moments.variance)
         stage = f"draw {class_name}"
         if self.select == "exact":
-            group = exact_group(stream(0), self.ipc, mean, std)
+            group = exact_group(stream(0), self.ipc, found.mean, found.std)
             yield Progress(stage, 1, 1)
             return group
-        return (yield from self._search(models).best(stream, mean, std, stage=stage))
+        return (yield from self._search(models).best(stream, found.mean, found.std, stage=stage))
 
     def inverted(self, class_id: int, source: ImageSource, models: Models) -> Iterator[Latents | Progress]:
         """Batches of a class's latents, carried up the schedule, with the steps that were made."""
@@ -207,6 +218,12 @@ class D3HR(GuidedWalk):
         """Those of the walk down."""
         strength = self.inversion_strength if self.denoise_strength is None else self.denoise_strength
         return models.schedule.timesteps(self.num_steps, strength=strength)
+
+    def _decides_statistics(self) -> dict[str, object]:
+        names = ["num_steps", "inversion_strength", "guidance_scale", "guided_channels", "sample_posterior", "fit"]
+        if self.sample_posterior:
+            names.append("seed")
+        return {name: getattr(self, name) for name in ("name", *names)}
 
     def _exact_nbytes(self, models: Models) -> int:
         return exact_group_nbytes(self.ipc, math.prod(models.latent_shape))

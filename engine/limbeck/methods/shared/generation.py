@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from limbeck.arrays import Images, Latents, Times
 from limbeck.diffusion.base import Condition, Denoiser
@@ -33,6 +35,7 @@ class Start:
         latent: Where its walk starts, before noise is added, shape (channels, height, width).
         prompt: What a text-conditioned denoiser is told instead of the class's name; None is the class.
         row: What the manifest says of it beside seed and index.
+        arrays: What its unit has beside images; of a unit's starts the first one's count.
     """
 
     unit: Unit
@@ -41,6 +44,7 @@ class Start:
     latent: Latents
     prompt: str | None = None
     row: Mapping[str, object] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 SamplerOf = Callable[[Sequence[Start]], Sampler]
@@ -145,7 +149,8 @@ class Generation:
     def _finished(self, made: Sequence[tuple[Start, Images]]) -> DistilledImages:
         unit = made[0][0].unit
         rows = tuple({"seed": self.seed, "index": start.index, **start.row} for start, _ in made)
-        return DistilledImages(unit, np.stack([image for _, image in made]), unit.class_ids * self.ipc, rows)
+        images = np.stack([image for _, image in made])
+        return DistilledImages(unit, images, unit.class_ids * self.ipc, rows, made[0][0].arrays)
 
 
 def refuse_not_finite(latents: Latents) -> None:
