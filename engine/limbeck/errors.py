@@ -68,7 +68,7 @@ class UnreadableImagesError(DataError):
         more = f"\n  … and {len(self.files) - 20} more" if len(self.files) > 20 else ""
         super().__init__(
             f"{len(self.files)} image(s) cannot be read:{shown}{more}\n"
-            "repair or remove them, or pass --skip-unreadable to leave them out and have them listed"
+            "repair or remove them; distill and plan leave them out and list them with --skip-unreadable"
         )
 
 

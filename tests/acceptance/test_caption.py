@@ -74,3 +74,9 @@ def test_an_endpoint_without_an_address_is_refused(photos: Path, tmp_path: Path)
     done = limbeck("caption", "--data", photos, "--out", tmp_path / "m.jsonl", "--by", "endpoint", "--json")
     assert done.code == 2
     assert "--url" in done.error["message"]
+
+
+def test_an_option_that_the_other_way_reads_is_refused(photos: Path, tmp_path: Path) -> None:
+    done = limbeck("caption", "--data", photos, "--out", tmp_path / "m.jsonl", "--called", "0=zero", "--json")
+    assert done.code == 2
+    assert "--called is for --by endpoint" in done.error["message"]

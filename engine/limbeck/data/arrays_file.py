@@ -37,7 +37,7 @@ def from_npz(content: bytes) -> NamedArrays:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (ValueError, OSError, EOFError, KeyError) as error:
-        raise DataError(f"this is no npz file of plain arrays: {error}") from error
+        raise DataError("this is no npz file of plain arrays") from error
 
 
 def sealed(arrays: NamedArrays) -> bytes:

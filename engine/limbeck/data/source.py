@@ -55,7 +55,8 @@ def open_source(
                 path, split, class_names=class_names, normalization=normalization, max_pixels=max_pixels
             )
         if class_names is not None:
-            raise DataError(f"class names were given for {path}, whose classes have names; leave them out")
+            takers = ", ".join(SUFFIXES)
+            raise DataError(f"class names were given for {path}, and only {takers} files take them; leave them out")
         if normalization is None:
             return _open(location, columns, max_pixels)
         if path.suffix.lower() == ".npz":
@@ -130,6 +131,6 @@ def _path_and_split(location: str | Path) -> tuple[Path, str | None]:
     if path.exists():
         return path, None
     head, _, split = str(location).rpartition(":")
-    if head and Path(head).exists():
+    if head and split and Path(head).exists():
         return Path(head), split
     raise DataError(f"nothing at {location}; {_WORKS}")

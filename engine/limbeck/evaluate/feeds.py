@@ -93,7 +93,7 @@ class StoredFeed:
         stored: The labels.
 
     Raises:
-        ConfigError: The labels have other batches, which were mixed and cannot be cut anew.
+        ConfigError: The labels have other batches, which were mixed and cannot be cut anew, or fewer epochs.
         DataError: They are for other images.
     """
 
@@ -102,11 +102,16 @@ class StoredFeed:
             raise ConfigError(
                 f"the labels were stored for batches of {stored.batch_size}, the recipe has {recipe.batch_size}"
             )
+        if stored.num_epochs < recipe.epochs:
+            raise ConfigError(
+                f"the labels were stored for {stored.num_epochs} epoch(s), the recipe has {recipe.epochs}; "
+                f"train {stored.num_epochs}, or store labels for all of them"
+            )
         stored.refuse_others(pixels)
         self._pixels, self._recipe, self._stored = pixels, recipe, stored
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of an epoch; beyond the stored ones, those begin again."""
+        """The batches of an epoch."""
         for rows, views, mix, logits in self._stored.batches(number):
             images = view(self._pixels.floats(rows), views)
             targets = softmax(logits.astype(np.float32), self._recipe.temperature)

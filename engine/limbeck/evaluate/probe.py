@@ -55,25 +55,6 @@ class Accuracy:
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
 
 
-def refuse_other_classes(sources: Sequence[ImageSource]) -> None:
-    """Refuse sources whose labels do not mean the same.
-
-    Raises:
-        DataError: The class names differ, in themselves or in their order.
-    """
-    first = sources[0].class_names
-    for source in sources[1:]:
-        if source.class_names != first:
-            raise DataError(
-                f"the sets label other classes and cannot be compared: one has {_shown(first)}, "
-                f"another {_shown(source.class_names)}; names and order must be the same"
-            )
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (f", … ({len(names)})" if len(names) > 12 else "")
-
-
 def extract(
     source: ImageSource, backbone: PackBackbone, *, batch: int = 16, on_images: Callable[[int], None] | None = None
 ) -> FeatureSet:

@@ -88,7 +88,7 @@ def shortened(published: int, *, scale: float = 1.0, epochs: int | None = None) 
     """
     if epochs is not None and scale != 1.0:
         raise ConfigError("give scale or epochs, not both")
-    if scale <= 0 or (epochs is not None and epochs < 1):
+    if not 0 < scale < math.inf or (epochs is not None and epochs < 1):
         raise ConfigError(f"scale and epochs must be positive, got {scale}, {epochs}")
     return math.ceil(scale * published) if epochs is None else epochs
 

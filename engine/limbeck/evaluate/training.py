@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from limbeck.arrays import Array, Images
+from limbeck.errors import ConfigError
 from limbeck.evaluate.feeds import Batch, Feed, HardFeed
 from limbeck.evaluate.recipe import Recipe
 from limbeck.evaluate.students import Student
@@ -91,6 +92,20 @@ def predict(network: nn.Module, pixels: Pixels, *, recipe: Recipe, device: str =
     starts = range(0, len(pixels.labels), TEST_BATCH)
     parts = [pixels.floats(slice(start, start + TEST_BATCH)) for start in starts]
     return np.concatenate([_logits(network, part, recipe.precision, device) for part in parts])
+
+
+def refuse_device(device: str) -> None:
+    """Refuse a device that torch does not have here.
+
+    Raises:
+        ConfigError: What torch says of it.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).splitlines()[0]
+        there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        raise ConfigError(f"torch cannot compute on '{device}': {said}; here it has {there}") from error
 
 
 class StudentTeacher:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from limbeck.arrays import ClassIds, Images
 from limbeck.data.base import Fit, ImageSource
+from limbeck.data.classes import refuse_other_classes
 from limbeck.errors import DataError
 from limbeck.randomness import generator
 
@@ -116,18 +117,8 @@ def refuse_unlike(distilled: Sequence[Pixels], *others: Pixels) -> None:
     Raises:
         DataError: Class names or their order differ, or the distilled sets' size or number of images.
     """
-    first = distilled[0]
     for other in [*distilled[1:], *others]:
-        if other.class_names != first.class_names:
-            raise DataError(
-                f"the sets cannot be compared: one has {_classes(first)}, another {_classes(other)}; names and order "
-                "must be the same"
-            )
+        refuse_other_classes({"the distilled set": distilled[0].class_names, "another": other.class_names})
     if len({(len(part.labels), part.size) for part in distilled}) != 1:
         found = ", ".join(f"{len(part.labels)} images of {part.size} px" for part in distilled)
         raise DataError(f"the distilled sets differ in size: {found}")
-
-
-def _classes(pixels: Pixels) -> str:
-    names = ", ".join(pixels.class_names[:5]) + (", …" if len(pixels.class_names) > 5 else "")
-    return f"{len(pixels.class_names)} classes ({names})"

@@ -68,8 +68,7 @@ class StoredLabels:
         return len(self.order)
 
     def batches(self, epoch: int) -> Iterator[tuple[NDArray[np.int32], Views, Mix, NDArray[np.float16]]]:
-        """The rows, views, mix and logits of each batch of an epoch; beyond the last, the first begins again."""
-        epoch %= self.num_epochs
+        """The rows, views, mix and logits of each batch of an epoch, 0..num_epochs - 1."""
         for number, start in enumerate(range(0, self.order.shape[1], self.batch_size)):
             part = slice(start, start + self.batch_size)
             top, left, bottom, right = (int(edge) for edge in self.mix_boxes[epoch, number])
@@ -132,7 +131,7 @@ def read_labels(path: str | Path) -> StoredLabels:
                 raise DataError(f"{path} has soft labels of another format than {FORMAT}; label the set anew")
             return StoredLabels(**{name: archive[name] for name in _ARRAYS}, **head)
     except _DAMAGED as error:
-        raise DataError(f"{path} cannot be read as soft labels: {error}") from error
+        raise DataError(f"{path} holds no soft labels or is damaged; give a file that protocol fkd has made") from error
 
 
 _ARRAYS = ("order", "boxes", "flips", "partners", "mix_boxes", "logits")

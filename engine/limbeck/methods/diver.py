@@ -82,15 +82,15 @@ class DIVER(RespacedWalk):
         if not 1 <= self.tiles_per_side <= _MOST_TILES:
             raise ConfigError(f"tiles_per_side must lie in 1..{_MOST_TILES}, got {self.tiles_per_side}")
         levels = f"a level, 0..{self.num_steps - 1} of num_steps={self.num_steps}"
-        if not 0 <= self.noise_level < self.num_steps:
+        if self.arm != "vae" and not 0 <= self.noise_level < self.num_steps:
             raise ConfigError(f"noise_level is {levels}; got {self.noise_level}")
-        if not 1 <= self.reverse_start <= self.num_steps:
+        if self.arm == "diver" and not 1 <= self.reverse_start <= self.num_steps:
             raise ConfigError(
                 f"reverse_start is a number of levels, 1..{self.num_steps} of num_steps={self.num_steps}; "
                 f"got {self.reverse_start}"
             )
         low, high = self.window
-        if not 0 <= low <= high < self.num_steps:
+        if self.arm == "diver" and not 0 <= low <= high < self.num_steps:
             raise ConfigError(f"window must be two rising levels, each {levels}; got {self.window}")
 
     @classmethod

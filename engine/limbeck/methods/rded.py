@@ -91,9 +91,10 @@ class RDED(PatchSelection):
         fewest = min(min(class_counts(source)), self.candidates) * self.crops
         if fewest < self.num_patches(models):
             parts = self.parts_of(models)
+            or_parts = ", or set parts=1" if parts > 1 else ""
             raise ConfigError(
                 f"the smallest class gives {fewest} crops, ipc={self.ipc} images of {parts} by {parts} need "
-                f"{self.num_patches(models)}; raise candidates or crops, or set parts=1"
+                f"{self.num_patches(models)}; raise candidates or crops{or_parts}"
             )
         needed = self._features_nbytes(source, models)
         if needed > self.scratch_bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from limbeck.backbone import open_backbone
 from limbeck.backends.base import Backend
 from limbeck.data.source import open_source
-from limbeck.errors import ConfigError, Interrupted, OutputError
+from limbeck.errors import ConfigError, Interrupted
 from limbeck.methods.captioning import Captioner, ConceptCaptioner, SeeingCaptioner, caption_source
 from limbeck.pack import Pack
 from limbeck.text.answers import AnswerStore
@@ -30,13 +29,23 @@ from limbeck_server.cli.options import (
     PackOption,
     ProviderOption,
     ThreadsOption,
+    given_options,
     make_backend,
+    refuse_taken_file,
 )
 from limbeck_server.cli.report import JsonOption, parse_settings, reporting
 from limbeck_server.runner.interrupt import stop_signals
 
+_USED_BY = {
+    **dict.fromkeys(("url", "model", "called", "image_size", "settings"), "endpoint"),
+    **dict.fromkeys(
+        ("concepts", "count", "template", "pack", "backend", "backend_set", "provider", "threads"), "concepts"
+    ),
+}
+
 
 def caption(
+    context: typer.Context,
     data: DataOption,
     out: Annotated[Path, typer.Option(help="The file to make, as photos/train/metadata.jsonl; it must not exist.")],
     by: Annotated[
@@ -88,10 +97,11 @@ def caption(
     Example: limbeck caption --data photos/train --out photos/train/metadata.jsonl
     """
     with reporting(as_json) as report:
-        if out.exists():
-            raise OutputError(f"{out} exists; move it away, or give another --out")
-        if not os.access(out.parent, os.W_OK):
-            raise OutputError(f"{out.parent} is no folder that can be written to; make it first, or give another --out")
+        for option in given_options(context):
+            if _USED_BY.get(option, by) != by:
+                name = {"settings": "set"}.get(option, option.replace("_", "-"))
+                raise ConfigError(f"--{name} is for --by {_USED_BY[option]}; leave it out")
+        refuse_taken_file(out, "--out")
         source = open_source(data, image_column=image_column, label_column=label_column)
         if by == "endpoint":
             names = {name: str(value) for name, value in parse_settings(called or [], option="--called").items()}

@@ -13,6 +13,7 @@ from limbeck.evaluate.protocols import PROTOCOLS
 from limbeck.evaluate.recipe import shortened
 from limbeck.evaluate.students import STUDENTS, Student, require_torch
 from limbeck_server.cli.evaluate_features import FeatureEvaluation
+from limbeck_server.cli.evaluate_sources import Sources
 from limbeck_server.cli.evaluate_students import BACKBONE, StudentEvaluation
 from limbeck_server.cli.options import (
     BackendOption,
@@ -20,7 +21,9 @@ from limbeck_server.cli.options import (
     PackOption,
     ProviderOption,
     ThreadsOption,
+    given_options,
     make_backend,
+    refuse_taken_file,
 )
 from limbeck_server.cli.report import JsonOption, reporting
 from limbeck_server.evaluation_options import ProtocolName, refuse_unused
@@ -82,7 +85,8 @@ def evaluate(
         int | None, typer.Option(min=1, help="Tests on the way, equally far apart.", show_default="published")
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=8, help="Height and width for the student.", show_default="the set's own")
+        int | None,
+        typer.Option(min=8, max=4096, help="Height and width for the student.", show_default="the set's own"),
     ] = None,
     norm: Annotated[
         Literal["instance", "batch"] | None, typer.Option(help="Of ConvNets and ResNets.", show_default="published")
@@ -113,21 +117,26 @@ def evaluate(
     Example: limbeck evaluate distilled --train photos/train --test photos/test
     """
     with reporting(as_json) as report:
-        refuse_unused(protocol, (name for name in context.params if _given(context, name)))
+        refuse_unused(protocol, given_options(context))
+        if report_file is not None:
+            refuse_taken_file(report_file, "--report")
+        if labels is not None and labels.exists() and "teacher" in given_options(context):
+            raise ConfigError(f"the soft labels in {labels} are there and have their teacher; leave --teacher out")
+        sources = Sources.open(distilled, train, test)
         chosen = make_backend(backend, provider, threads, backend_set, pack=pack)
         if protocol == "probe" or protocol == "linear" or protocol == "inheritance":
-            evaluation = FeatureEvaluation(report=report, pack=pack, backend=chosen, test=test, page=report_file)
+            evaluation = FeatureEvaluation(report=report, pack=pack, backend=chosen, sources=sources, page=report_file)
             training = LinearTraining(epochs=shortened(LinearTraining.epochs, scale=scale, epochs=epochs))
             if protocol == "linear":
-                evaluation.linear(distilled, train, seeds=seeds or 5, training=training, baselines=baseline or [])
-            elif train is None:
+                evaluation.linear(seeds=seeds or 5, training=training, baselines=baseline or [])
+            elif sources.train is None:
                 raise ConfigError(f"the protocol {protocol} compares with real images: give --train")
             elif protocol == "probe":
-                evaluation.probe(distilled, train, seeds=seeds or 5)
+                evaluation.probe(sources.train, seeds=seeds or 5)
             elif heir is None:
                 raise ConfigError("inheritance is for another backbone: give --heir")
             else:
-                evaluation.inheritance(distilled, train, heir=heir, seeds=seeds or 3, training=training)
+                evaluation.inheritance(sources.train, heir=heir, seeds=seeds or 3, training=training)
             return
         require_torch()
         asked = Student.parse(student).with_norm(norm or PROTOCOLS[protocol]().norm)
@@ -147,10 +156,4 @@ def evaluate(
             checks=checks,
             precision=precision,
             device=device,
-        ).evaluate(distilled, train=train, test=test, image_size=image_size, page=report_file)
-
-
-def _given(context: typer.Context, name: str) -> bool:
-    """Whether a parameter stands on the command line."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+        ).evaluate(sources, image_size=image_size, page=report_file)

@@ -10,7 +10,6 @@ from pathlib import Path
 from limbeck.backbone import open_backbone
 from limbeck.backends.base import Backend
 from limbeck.data.distilled import DistilledSet
-from limbeck.data.source import open_source
 from limbeck.data.stored import StoredSource
 from limbeck.durable import write_whole
 from limbeck.evaluate.features_report import features_report
@@ -18,10 +17,11 @@ from limbeck.evaluate.heads import LinearHeads
 from limbeck.evaluate.heirs import Heirs
 from limbeck.evaluate.linear import LinearTraining
 from limbeck.evaluate.page import percent
-from limbeck.evaluate.probe import Accuracy, compare, extract, refuse_other_classes
+from limbeck.evaluate.probe import Accuracy, compare, extract
 from limbeck.labels.pixels import read_pixels, with_margin
 from limbeck.linear_head import LinearHead
 from limbeck.pack import Pack
+from limbeck_server.cli.evaluate_sources import Sources
 from limbeck_server.cli.report import Report
 
 
@@ -33,20 +33,19 @@ class FeatureEvaluation:
         report: Told of steps and results.
         pack: Whose backbone.
         backend: What runs it.
-        test: The real test images.
+        sources: The images.
         page: Where the report to read goes; None writes none.
     """
 
     report: Report
     pack: str
     backend: Backend
-    test: str
+    sources: Sources
     page: Path | None
 
-    def probe(self, distilled: Sequence[Path], train: str, *, seeds: int) -> None:
+    def probe(self, train: StoredSource, *, seeds: int) -> None:
         """Logistic regression: distilled, as many random, all real images."""
-        sources = [*map(open_source, map(str, distilled)), open_source(train), open_source(self.test)]
-        refuse_other_classes(sources)
+        sources = [*self.sources.distilled, train, self.sources.test]
         total = sum(len(source.names(i)) for source in sources for i in range(len(source.class_names)))
         done = 0
 
@@ -59,62 +58,52 @@ class FeatureEvaluation:
             sets = [extract(source, backbone, on_images=count) for source in sources]
             size = backbone.image_size
         rows = compare(sets[:-2], sets[-2], sets[-1], seeds=seeds)
-        self._tell(rows, distilled, "logistic regression on features of the pack's backbone", size=size)
+        self._tell(rows, "logistic regression on features of the pack's backbone", size=size)
 
-    def linear(
-        self,
-        distilled: Sequence[Path],
-        train: str | None,
-        *,
-        seeds: int,
-        training: LinearTraining,
-        baselines: Sequence[str],
-    ) -> None:
+    def linear(self, *, seeds: int, training: LinearTraining, baselines: Sequence[str]) -> None:
         """A linear head, learned on fresh views (LGM, SFM)."""
+        train = self.sources.train if baselines else None
         with open_backbone(Pack.open(self.pack), self.backend) as backbone, self.report.progress():
             size = backbone.image_size
             heads = LinearHeads(
                 backbone=backbone,
-                test=read_pixels(open_source(self.test), size=size, margin=True),
+                test=read_pixels(self.sources.test, size=size, margin=True),
                 training=training,
                 seeds=seeds,
                 on_progress=self.report.step,
             )
             rows = heads.compare(
-                [read_pixels(open_source(folder), size=with_margin(size)) for folder in distilled],
-                real=None if train is None else read_pixels(open_source(train), size=with_margin(size)),
+                [read_pixels(source, size=with_margin(size)) for source in self.sources.distilled],
+                real=None if train is None else read_pixels(train, size=with_margin(size)),
                 baselines=baselines,
             )
         title = "linear heads on the pack's backbone, learned on fresh views (LGM, SFM)"
-        self._tell(rows, distilled, title, size=size, training=training)
+        self._tell(rows, title, size=size, training=training)
 
-    def inheritance(
-        self, distilled: Sequence[Path], train: str, *, heir: str, seeds: int, training: LinearTraining
-    ) -> None:
+    def inheritance(self, train: StoredSource, *, heir: str, seeds: int, training: LinearTraining) -> None:
         """The classifier of the pack's backbone, on that of the pack `heir` (SFM)."""
         with ExitStack() as stack:
             first, second = (
                 stack.enter_context(open_backbone(Pack.open(pack), self.backend)) for pack in (self.pack, heir)
             )
             size = max(first.image_size, second.image_size)
-            sources = [open_source(folder) for folder in distilled]
             heirs = Heirs(
                 distiller=first,
                 heir=second,
-                real=read_pixels(open_source(train), size=size, margin=True),
-                test=read_pixels(open_source(self.test), size=size, margin=True),
+                real=read_pixels(train, size=size, margin=True),
+                test=read_pixels(self.sources.test, size=size, margin=True),
                 training=training,
-                head=_stored_head(sources[0], Pack.open(self.pack)),
+                head=_stored_head(self.sources.distilled[0], Pack.open(self.pack)),
                 on_progress=self.report.step,
             )
             stack.enter_context(self.report.progress())
-            rows = heirs.compare([read_pixels(source, size=with_margin(size)) for source in sources], seeds=seeds)
-        self._tell(rows, distilled, "inherited classifiers (SFM)", size=size, training=training)
+            sets = [read_pixels(source, size=with_margin(size)) for source in self.sources.distilled]
+            rows = heirs.compare(sets, seeds=seeds)
+        self._tell(rows, "inherited classifiers (SFM)", size=size, training=training)
 
     def _tell(
         self,
         rows: Sequence[Accuracy],
-        distilled: Sequence[Path],
         what: str,
         *,
         size: int,
@@ -141,8 +130,8 @@ class FeatureEvaluation:
             self.report.say(f"not as published: {name} is {pair['used']}, published {pair['published']}")
         if self.page is None:
             return
-        shown = read_pixels(open_source(distilled[0]), size=size)
-        title = f"What {distilled[0].name} is worth"
+        shown = read_pixels(self.sources.distilled[0], size=size)
+        title = f"What {self.sources.name} is worth"
         about = f"Test accuracy of {what}, {size} px."
         write_whole(
             self.page, features_report(rows, shown, title=title, about=about, not_followed=not_followed).encode()

@@ -11,7 +11,6 @@ from typing import Literal
 from limbeck.backbone import open_backbone
 from limbeck.backends.base import Backend
 from limbeck.data.distilled import DistilledSet
-from limbeck.data.source import open_source
 from limbeck.data.stored import StoredSource
 from limbeck.durable import write_whole
 from limbeck.errors import ConfigError
@@ -24,6 +23,7 @@ from limbeck.labels.pixels import Pixels, read_pixels
 from limbeck.labels.stored import read_labels, write_labels
 from limbeck.labels.teacher import LinearTeacher, Teacher
 from limbeck.pack import Pack
+from limbeck_server.cli.evaluate_sources import Sources
 from limbeck_server.cli.report import Report
 
 StudentProtocol = Literal["hard", "soft", "fkd"]
@@ -51,20 +51,21 @@ class StudentEvaluation:
     precision: Literal["float32", "bfloat16"]
     device: str
 
-    def evaluate(
-        self, distilled: Sequence[Path], *, train: str | None, test: str, image_size: int | None, page: Path | None
-    ) -> None:
-        """Train, and tell."""
+    def evaluate(self, sources: Sources, *, image_size: int | None, page: Path | None) -> None:
+        """Train, and tell. Real training images are read only where something is trained on them."""
         from limbeck.evaluate.runs import Evaluator
+        from limbeck.evaluate.training import refuse_device
 
+        refuse_device(self.device)
         self._limit_threads()
-        sources = [open_source(folder) for folder in distilled]
-        size = image_size or _own_size(sources[0]) or PROTOCOLS[self.protocol]().image_size
-        sets = [read_pixels(source, size=size) for source in sources]
-        tested = read_pixels(open_source(test), size=size, margin=PROTOCOLS[self.protocol]().test_margin)
-        real = None if train is None else read_pixels(open_source(train), size=size)
         stored = read_labels(self.labels) if self.labels is not None and self.labels.exists() else None
-        with self._teacher(real, tested, needed=self.protocol != "hard" and stored is None) as teacher:
+        taught = self.protocol != "hard" and stored is None
+        size = image_size or _own_size(sources.distilled[0]) or PROTOCOLS[self.protocol]().image_size
+        sets = [read_pixels(source, size=size) for source in sources.distilled]
+        tested = read_pixels(sources.test, size=size, margin=PROTOCOLS[self.protocol]().test_margin)
+        needed = sources.train if taught or self.baselines else None
+        real = None if needed is None else read_pixels(needed, size=size)
+        with self._teacher(real, tested, needed=taught) as teacher:
             evaluator = Evaluator(
                 protocol=PROTOCOLS[self.protocol](),
                 student=self.student,
@@ -87,7 +88,7 @@ class StudentEvaluation:
                 found = evaluator.evaluate(sets, real=real, baselines=self.baselines)
         self._tell(found)
         if page is not None:
-            write_whole(page, html_report(found, sets, title=f"What {distilled[0].name} is worth").encode())
+            write_whole(page, html_report(found, sets, title=f"What {sources.name} is worth").encode())
             self.report.say(f"to read: {page}")
 
     def _tell(self, found: Evaluation) -> None:

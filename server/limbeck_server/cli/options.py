@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -12,7 +13,7 @@ from limbeck.backends.base import Backend
 from limbeck.backends.onnxruntime import CPU
 from limbeck.data.normalization import Normalization
 from limbeck.diffusion.step_cache import StepCache
-from limbeck.errors import ConfigError
+from limbeck.errors import ConfigError, OutputError
 from limbeck.imagenet import SUBSETS, subset
 from limbeck.methods import METHODS
 from limbeck.pack import Role
@@ -135,6 +136,24 @@ def reading_of(
         "normalization": None if normalization is None else Normalization.parse(normalization),
         "class_names": class_names_in(class_names),
     }
+
+
+def given_options(context: typer.Context) -> list[str]:
+    """The parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def refuse_taken_file(file: Path, option: str) -> None:
+    """Refuse a file that is there, or whose folder is not.
+
+    Raises:
+        OutputError: With what to do.
+    """
+    if file.exists():
+        raise OutputError(f"{file} exists; move it away, or give another {option}")
+    if not os.access(file.parent, os.W_OK):
+        raise OutputError(f"{file.parent} is no folder that can be written to; make it first, or give another {option}")
 
 
 def class_names_in(file: Path | None) -> Sequence[str] | None:

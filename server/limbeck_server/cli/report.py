@@ -158,6 +158,8 @@ def parse_settings(pairs: Sequence[str], *, option: str = "--set") -> dict[str, 
         name, found, value = pair.partition("=")
         if not found:
             raise typer.BadParameter(f"{option} takes name=value, got '{pair}'")
+        if name.strip() in settings:
+            raise typer.BadParameter(f"{option} gives {name.strip()} twice")
         try:
             settings[name.strip()] = json.loads(value)
         except json.JSONDecodeError:

@@ -81,3 +81,10 @@ def test_batches_other_than_the_stored_ones_are_refused(pixels: Pixels) -> None:
     stored = relabel(pixels, ColorTeacher(), epochs=1, batch_size=4, crop_scale=(1.0, 1.0), cutmix_beta=1.0, seed=0)
     with pytest.raises(ConfigError, match="stored for batches of 4, the recipe has 5"):
         StoredFeed(pixels, RECIPE, stored)
+
+
+def test_labels_of_fewer_epochs_than_the_recipe_has_are_refused(pixels: Pixels) -> None:
+    stored = relabel(pixels, ColorTeacher(), epochs=1, batch_size=5, crop_scale=(1.0, 1.0), cutmix_beta=1.0, seed=0)
+    StoredFeed(pixels, replace(RECIPE, epochs=1), stored)
+    with pytest.raises(ConfigError, match=r"stored for 1 epoch\(s\), the recipe has 2; train 1, or store labels"):
+        StoredFeed(pixels, replace(RECIPE, epochs=2), stored)

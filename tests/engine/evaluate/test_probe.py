@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from limbeck.errors import DataError
-from limbeck.evaluate.probe import Accuracy, FeatureSet, compare, linear_probe, random_subsets, refuse_other_classes
-from support.sources import ArraySource
+from limbeck.evaluate.probe import Accuracy, FeatureSet, compare, linear_probe, random_subsets
 
 
 def gaussian_classes(rng: np.random.Generator, count: int, *, distance: float, classes: int = 3) -> FeatureSet:
@@ -64,14 +63,6 @@ def test_sets_with_other_classes_cannot_be_compared(rng: np.random.Generator) ->
     train = gaussian_classes(rng, 5, distance=1)
     with pytest.raises(DataError, match="cannot be compared"):
         compare([gaussian_classes(rng, 2, distance=1, classes=2)], train, train, seeds=1)
-
-
-def test_sources_whose_labels_mean_other_classes_are_refused() -> None:
-    images = np.zeros((1, 3, 4, 4), np.float32)
-    cats, dogs = ArraySource({"cat": images, "dog": images}), ArraySource({"dog": images, "cat": images})
-    refuse_other_classes([cats, cats])
-    with pytest.raises(DataError, match="one has cat, dog, another dog, cat"):
-        refuse_other_classes([cats, dogs])
 
 
 def test_mean_and_spread_are_those_of_the_seeds() -> None:

@@ -160,7 +160,9 @@ def refuse_not_finite(latents: Latents) -> None:
         EngineError: They are not finite.
     """
     if not np.isfinite(latents).all():
-        raise EngineError("the denoiser gave values that are not finite; check the pack with `limbeck doctor`")
+        raise EngineError(
+            "the walk left the finite numbers; check the pack with `limbeck doctor`, and settings that scale guidance"
+        )
 
 
 @dataclass

@@ -17,6 +17,7 @@ from limbeck.data.base import ImageSource
 from limbeck.diffusion.base import Condition
 from limbeck.diffusion.guidance import Guided
 from limbeck.diffusion.samplers import Sampler
+from limbeck.errors import ConfigError
 from limbeck.memory.work import Walk, Work
 from limbeck.methods.base import NO_STATES, Event, Progress, State, Unit
 from limbeck.methods.shared.by_class import one_unit_a_class
@@ -78,6 +79,9 @@ class GuidedWalk(ABC):
         """Refuse walks and guidance that cannot be."""
         self.guided(models)
         self.times(models)
+        channels = models.latent_shape[0]
+        if self.guided_channels is not None and self.guided_channels > channels:
+            raise ConfigError(f"guided_channels={self.guided_channels}, and latents have {channels}; None guides all")
 
     def warm_up(self) -> None:  # noqa: B027 - those that use a library override it
         """Nothing: NumPy is all it uses."""
