@@ -180,14 +180,17 @@ def _beside_random(result: Record) -> str:
     methods = [method for method in dict.fromkeys(key[0] for key in found) if method != RANDOM]
     if not contests or not methods:
         return ""
-    lines = [
-        "### Beside random images\n",
-        f"| method | {' | '.join(f'{dataset}, {student}, IPC {ipc}' for dataset, student, ipc in contests)} |",
-        f"| --- {'| --- ' * len(contests)}|",
-    ]
-    for method in methods:
-        row = [_difference(found.get((method, *where), {}), found[RANDOM, *where]) for where in contests]
-        lines.append(f"| {_shown(method)} | {' | '.join(row)} |")
+    lines = ["### Beside random images"]
+    for ipc in sorted({ipc for _, _, ipc in contests}):
+        here = [where for where in contests if where[-1] == ipc]
+        lines += [
+            f"\n| IPC {ipc} | {' | '.join(f'{dataset}, {student}' for dataset, student, _ in here)} |",
+            f"| --- {'| --- ' * len(here)}|",
+        ]
+        for method in methods:
+            row = [_difference(found.get((method, *where), {}), found[RANDOM, *where]) for where in here]
+            if any(row):
+                lines.append(f"| {_shown(method)} | {' | '.join(row)} |")
     return "\n".join(lines) + (
         "\n\nPoints above random by best accuracy, mean over the seeds that both have ± its standard error (seeds); "
         "bold: above at each of at least three seeds, which chance alone does once in eight times.\n\n"

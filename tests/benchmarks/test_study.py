@@ -310,7 +310,18 @@ def test_two_seeds_are_never_clearly_above_random() -> None:
 
 def test_a_method_without_random_beside_it_has_no_difference() -> None:
     found = tables(result(cell("random", 1, 0.4), cell("d4m", 1, 0.5), cell("sfm", 10, 0.5)))
-    assert last_row(found, "sfm") == ["sfm", ""]
+    beside = found.partition("### Beside random images")[2].partition("### What distilling takes")[0]
+    assert "| d4m |" in beside
+    assert "sfm" not in beside
+
+
+def test_each_number_of_images_has_its_own_differences() -> None:
+    pairs = [(10, 0.5, 0.4), (1, 0.3, 0.5)]
+    cells = [one for ipc, random, made in pairs for one in (cell("random", ipc, random), cell("d4m", ipc, made))]
+    beside = tables(result(*cells)).partition("### Beside random images")[2].partition("### What distilling takes")[0]
+    rows = [line for line in beside.splitlines() if line.startswith(("| IPC", "| d4m"))]
+    assert [line.split("|")[1].strip() for line in rows] == ["IPC 1", "d4m", "IPC 10", "d4m"]
+    assert [line.split("|")[2].strip() for line in rows[1::2]] == ["+20.0 (1)", "-10.0 (1)"]
 
 
 def test_a_good_seed_of_random_does_not_count_against_a_method_that_lacks_it() -> None:

@@ -118,6 +118,10 @@ def evaluate(
     """
     with reporting(as_json) as report:
         refuse_unused(protocol, given_options(context))
+        if train is None and protocol in ("probe", "inheritance"):
+            raise ConfigError(f"the protocol {protocol} compares with real images: give --train")
+        if heir is None and protocol == "inheritance":
+            raise ConfigError("inheritance is for another backbone: give --heir")
         if report_file is not None:
             refuse_taken_file(report_file, "--report")
         if labels is not None and labels.exists() and "teacher" in given_options(context):
@@ -129,14 +133,10 @@ def evaluate(
             training = LinearTraining(epochs=shortened(LinearTraining.epochs, scale=scale, epochs=epochs))
             if protocol == "linear":
                 evaluation.linear(seeds=seeds or 5, training=training, baselines=baseline or [])
-            elif sources.train is None:
-                raise ConfigError(f"the protocol {protocol} compares with real images: give --train")
-            elif protocol == "probe":
-                evaluation.probe(sources.train, seeds=seeds or 5)
             elif heir is None:
-                raise ConfigError("inheritance is for another backbone: give --heir")
+                evaluation.probe(seeds=seeds or 5)
             else:
-                evaluation.inheritance(sources.train, heir=heir, seeds=seeds or 3, training=training)
+                evaluation.inheritance(heir=heir, seeds=seeds or 3, training=training)
             return
         require_torch()
         asked = Student.parse(student).with_norm(norm or PROTOCOLS[protocol]().norm)

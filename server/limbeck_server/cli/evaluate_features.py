@@ -43,9 +43,9 @@ class FeatureEvaluation:
     sources: Sources
     page: Path | None
 
-    def probe(self, train: StoredSource, *, seeds: int) -> None:
+    def probe(self, *, seeds: int) -> None:
         """Logistic regression: distilled, as many random, all real images."""
-        sources = [*self.sources.distilled, train, self.sources.test]
+        sources = [*self.sources.distilled, self.sources.real, self.sources.test]
         total = sum(len(source.names(i)) for source in sources for i in range(len(source.class_names)))
         done = 0
 
@@ -80,7 +80,7 @@ class FeatureEvaluation:
         title = "linear heads on the pack's backbone, learned on fresh views (LGM, SFM)"
         self._tell(rows, title, size=size, training=training)
 
-    def inheritance(self, train: StoredSource, *, heir: str, seeds: int, training: LinearTraining) -> None:
+    def inheritance(self, *, heir: str, seeds: int, training: LinearTraining) -> None:
         """The classifier of the pack's backbone, on that of the pack `heir` (SFM)."""
         with ExitStack() as stack:
             first, second = (
@@ -90,7 +90,7 @@ class FeatureEvaluation:
             heirs = Heirs(
                 distiller=first,
                 heir=second,
-                real=read_pixels(train, size=size, margin=True),
+                real=read_pixels(self.sources.real, size=size, margin=True),
                 test=read_pixels(self.sources.test, size=size, margin=True),
                 training=training,
                 head=_stored_head(self.sources.distilled[0], Pack.open(self.pack)),

@@ -28,6 +28,12 @@ class Sources:
     test: StoredSource
     name: str
 
+    @property
+    def real(self) -> StoredSource:
+        """The real training images, of a protocol that cannot be without."""
+        assert self.train is not None, "the command has refused to be without --train"
+        return self.train
+
     @classmethod
     def open(cls, distilled: Sequence[Path], train: str | None, test: str) -> Self:
         """Open them all.

@@ -152,14 +152,15 @@ def reporting(as_json: bool) -> Iterator[Report]:
 
 
 def parse_settings(pairs: Sequence[str], *, option: str = "--set") -> dict[str, object]:
-    """The `name=value` pairs of an option; a value that reads as JSON is one (numbers, lists, null), otherwise text."""
+    """The `name=value` pairs of an option; a value that reads as JSON is one (numbers, lists, null), otherwise text.
+
+    Of a name that is given twice the last value counts, so that a command can be changed at its end.
+    """
     settings: dict[str, object] = {}
     for pair in pairs:
         name, found, value = pair.partition("=")
         if not found:
             raise typer.BadParameter(f"{option} takes name=value, got '{pair}'")
-        if name.strip() in settings:
-            raise typer.BadParameter(f"{option} gives {name.strip()} twice")
         try:
             settings[name.strip()] = json.loads(value)
         except json.JSONDecodeError:

@@ -161,7 +161,8 @@ def refuse_not_finite(latents: Latents) -> None:
     """
     if not np.isfinite(latents).all():
         raise EngineError(
-            "the walk left the finite numbers; check the pack with `limbeck doctor`, and settings that scale guidance"
+            "the denoiser gave values that are not finite; check settings that scale guidance, and the pack with "
+            "`limbeck doctor`"
         )
 
 
