@@ -65,7 +65,10 @@ def submit(
     label_column: LabelColumnOption = None,
     normalization: NormalizationOption = None,
     class_names: ClassNamesOption = None,
-    split: Annotated[str | None, typer.Option(help="Of a file with several splits: which one.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Of a file with several splits: which one. Of a folder of ImageNet's classes: a subset."),
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="What runs the graphs.", show_default="the server's")] = None,
     backend_set: BackendSetOption = None,
     role_backend: RoleBackendOption = None,
