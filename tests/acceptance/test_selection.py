@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,13 @@ import pytest
 from limbeck.data.imagefolder import ImageFolder
 from limbeck.data.source import open_source
 from support.cli import files_of, limbeck
-
-PHOTOS = Path(__file__).parents[2] / "examples/data/sign_digits/test"
+from support.photos import few_photos
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six real photos of two digits."""
-    root = tmp_path_factory.mktemp("photos")
-    for digit in ("0", "1"):
-        (root / digit).mkdir()
-        for photo in sorted((PHOTOS / digit).iterdir())[:6]:
-            shutil.copy(photo, root / digit)
-    return root
+    return few_photos(tmp_path_factory.mktemp("photos"), each=6)
 
 
 @pytest.mark.parametrize(("method", "engines"), [("random", []), ("kcenter", ["backbone"])])

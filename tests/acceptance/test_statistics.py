@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.cli import Done, files_of, limbeck
+from support.photos import few_photos
 
-PHOTOS = Path(__file__).parents[2] / "examples/data/sign_digits/test"
 WALK = ("--set", "num_steps=8", "--set", "num_groups=5")
 
 
@@ -21,12 +21,7 @@ def d3hr(data: Path, out: Path, *more: str, ipc: int = 2) -> Done:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight real photos of two digits."""
-    root = tmp_path_factory.mktemp("photos")
-    for digit in ("0", "1"):
-        (root / digit).mkdir()
-        for photo in sorted((PHOTOS / digit).iterdir())[:4]:
-            shutil.copy(photo, root / digit)
-    return root
+    return few_photos(tmp_path_factory.mktemp("photos"), each=4)
 
 
 @pytest.fixture(scope="module")

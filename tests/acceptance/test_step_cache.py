@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 
 from limbeck.pack import Pack
 from support.cli import Done, limbeck, start, wait_for
+from support.photos import few_photos
 
 pytestmark = [
     pytest.mark.torch,
@@ -22,19 +22,13 @@ pytestmark = [
     ),
 ]
 
-PHOTOS = Path(__file__).parents[2] / "examples/data/sign_digits/test"
 ON = ("--step-cache", "every=2")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two real photos of each of two digits."""
-    root = tmp_path_factory.mktemp("photos")
-    for digit in "07":
-        (root / digit).mkdir()
-        for photo in sorted((PHOTOS / digit).iterdir())[:2]:
-            shutil.copy(photo, root / digit)
-    return root
+    return few_photos(tmp_path_factory.mktemp("photos"), digits="07", each=2)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,9 +14,9 @@ import pytest
 
 from support.cli import ENVIRONMENT, limbeck
 from support.packages import install
+from support.photos import few_photos
 
 ROOT = Path(__file__).parents[2]
-PHOTOS = ROOT / "examples/data/sign_digits/test"
 
 
 def blocks(language: str) -> list[str]:
@@ -48,12 +47,7 @@ def environment(site: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four real photos of two digits."""
-    root = tmp_path_factory.mktemp("photos")
-    for digit in ("0", "1"):
-        (root / digit).mkdir()
-        for photo in sorted((PHOTOS / digit).iterdir())[:4]:
-            shutil.copy(photo, root / digit)
-    return root
+    return few_photos(tmp_path_factory.mktemp("photos"), each=4)
 
 
 def test_the_page_shows_the_method_of_the_example() -> None:
